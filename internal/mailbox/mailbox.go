@@ -3,6 +3,7 @@
 package mailbox
 
 import (
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -157,10 +158,16 @@ type Cursor struct {
 	Listed      bool // it has been listed before
 }
 
+// ErrLeaseLost says that another daemon has taken the mailbox over: nothing was written, and nothing is to be. It comes
+// with the class fault.Stopping.
+var ErrLeaseLost = errors.New("the lease was lost: another daemon has taken the mailbox over")
+
 // Lease is a daemon's fenced claim on a mailbox. Every write of a poll compares Token with the row, under FOR SHARE, in
 // the same transaction.
 type Lease struct {
-	MailboxID int64
-	DaemonID  uuid.UUID
-	Token     int64
+	MailboxID   int64
+	DaemonID    uuid.UUID
+	Token       int64
+	Host        string        // that is polled, lower case; for limits and logs
+	PollTimeout time.Duration // the profile's: a poll ends after it
 }
