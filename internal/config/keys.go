@@ -1,0 +1,140 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// readKeys returns the keys that stand in the file with their lines, and adds a fault for each that is unknown, doubled
+// or in the wrong place. It returns nil if the file is not YAML.
+func readKeys(path string, octets []byte, found *faults) map[string]int {
+	dec := yaml.NewDecoder(strings.NewReader(string(octets)))
+	var doc yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return map[string]int{}
+	case err != nil:
+		found.add(Fault{Where: path, Problem: "is not YAML: " + strings.TrimPrefix(err.Error(), "yaml: "), Mend: "indent with spaces, write key: value"})
+		return nil
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		found.add(Fault{Where: path, Problem: "holds more than one document", Mend: "take out the lines that are only ---"})
+		return nil
+	}
+	k := keyReader{path: path, found: found, lines: map[string]int{}, schema: map[string]bool{}}
+	for _, l := range leaves(Default()) {
+		k.schema[l.key] = true
+		for i, r := range l.key {
+			if r == '.' {
+				k.schema[l.key[:i]] = false
+			}
+		}
+	}
+	if k.section("", doc.Content[0]); k.broken {
+		return nil
+	}
+	return k.lines
+}
+
+type keyReader struct {
+	path   string
+	found  *faults
+	schema map[string]bool // key → it takes a value; false: it is a section
+	lines  map[string]int
+	broken bool // the YAML library would refuse it
+}
+
+func (k *keyReader) section(prefix string, node *yaml.Node) {
+	if node.Kind == yaml.ScalarNode && node.Tag == "!!null" {
+		return
+	}
+	if node.Kind != yaml.MappingNode {
+		k.broken = true
+		k.fault(strings.TrimSuffix(prefix, "."), node.Line, "is not a section", "write its keys on lines of their own, indented by two spaces")
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		name, value := node.Content[i], node.Content[i+1]
+		key := prefix + name.Value
+		if line, double := seen[name.Value]; double {
+			k.broken = true
+			k.fault(key, name.Line, fmt.Sprintf("stands on line %d already", line), "keep one of them")
+			continue
+		}
+		seen[name.Value] = name.Line
+		isLeaf, known := k.schema[key]
+		switch {
+		case !known:
+			k.unknown(prefix, key, name.Line)
+		case !isLeaf:
+			k.section(key+".", value)
+		case value.Kind == yaml.AliasNode:
+			k.fault(key, name.Line, "is a YAML alias", "write the value itself")
+		case value.Tag != "!!null":
+			k.lines[key] = name.Line
+		}
+	}
+}
+
+func (k *keyReader) unknown(prefix, key string, line int) {
+	mend := "take it out"
+	candidates := slices.Collect(maps.Keys(k.schema))
+	near := nearest(key, candidates)
+	if near == "" { // the right name in the wrong section
+		name := "." + strings.ToLower(strings.TrimPrefix(key, prefix))
+		if i := slices.IndexFunc(candidates, func(c string) bool { return strings.HasSuffix(c, name) }); i >= 0 {
+			near = candidates[i]
+		}
+	}
+	if near != "" {
+		mend = "did you mean " + near + "?"
+	}
+	k.fault(key, line, "there is no such key", mend)
+}
+
+func (k *keyReader) fault(key string, line int, problem, mend string) {
+	k.found.add(Fault{Key: key, Where: fmt.Sprintf("%s:%d", k.path, line), line: line, Problem: problem, Mend: mend})
+}
+
+// nearest returns the candidate that differs from name by the fewest letters, "" if that is more than a slip.
+func nearest(name string, candidates []string) string {
+	best, distance := "", 3
+	if len(name) > 80 {
+		return ""
+	}
+	slices.Sort(candidates)
+	for _, c := range candidates {
+		if d := editDistance(strings.ToLower(name), strings.ToLower(c)); d < distance {
+			best, distance = c, d
+		}
+	}
+	return best
+}
+
+// editDistance is the number of letters to insert, delete or replace to get from a to b.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
