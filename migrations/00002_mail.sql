@@ -14,7 +14,7 @@ CREATE TABLE email (
 );
 COMMENT ON TABLE email IS 'the identity of a message, however often and wherever it was met; outlives its activity';
 COMMENT ON COLUMN email.variant IS '0: the first; above: another message that claims the same identity (conflict_of)';
-CREATE INDEX email_message_id ON email (message_id_digest) WHERE message_id_digest IS NOT NULL;
+CREATE INDEX email_message_id ON email (message_id_digest, email_id) WHERE message_id_digest IS NOT NULL;
 
 CREATE TABLE receipt (
   receipt_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

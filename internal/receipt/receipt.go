@@ -33,6 +33,7 @@ const (
 	NotAccepted Reason = "not_accepted" // the recipient mailbox accepts nothing
 	Report      Reason = "report"       // a DSN, ARF or MDN in a forward mailbox: about mail, not a user's mail
 	AutoReply   Reason = "auto_reply"   // an out-of-office reply sent to a forward mailbox
+	Deleted     Reason = "deleted"      // its record was deleted or erased, and does not come back
 )
 
 // The reasons for quarantine.
@@ -50,6 +51,7 @@ const (
 	NotForwarding     Reason = "not_forwarding"     // the recipient's incoming method is not forward_mailbox
 	Untrusted         Reason = "untrusted"          // the forward mailbox's trust policy is not met
 	ListMail          Reason = "list_mail"          // a list or digest that stands in a forward mailbox
+	TooManyVariants   Reason = "too_many_variants"  // many messages with other texts claim its identity
 	Redirected        Reason = "redirected"         // bare mail in a forward mailbox: a redirect rule instead of forward as attachment
 )
 

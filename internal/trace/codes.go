@@ -13,6 +13,16 @@ var texts = map[Code]string{
 	"read":     "read as {media_type} with {parts} parts and {defects} defects",
 	"class":    "is {class}: {reason}",
 	"recorded": "recorded as activity {activity_id}",
+	// record
+	"duplicate":         "its e-mail {email_id} was recorded before as activity {activity_id}",
+	"upgraded":          "activity {activity_id} now shows this copy, which is better",
+	"conflict":          "claims the identity of e-mail {conflict_of} but says something else",
+	"deleted":           "the record of its e-mail {email_id} was deleted and does not come back",
+	"correlated":        "answers activity {activity_id} by {method}",
+	"recipient_gone":    "recipient mailbox {mailbox_id} was deleted meanwhile",
+	"too_many_variants": "{variants} messages with other texts claim its identity already",
+	"unrecordable":      "the database refused the record",
+	"steps_cut":         "{steps} steps are left out",
 }
 
 // Text returns what the step says.
