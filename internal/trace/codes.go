@@ -23,6 +23,27 @@ var texts = map[Code]string{
 	"too_many_variants": "{variants} messages with other texts claim its identity already",
 	"unrecordable":      "the database refused the record",
 	"steps_cut":         "{steps} steps are left out",
+	// unwrap, attribute, trust
+	"original":             "part {path} ({encoding}, {octets} octets) is an original",
+	"not_cut":              "is a wrapper, but part {path} must not be cut out: {reason}",
+	"evidence":             "{kind} names mailbox {mailbox_id} ({strength})",
+	"token_unknown":        "came to a plus-address whose detail is no mailbox's token",
+	"recipient":            "is mail of mailbox {mailbox_id}, by {kind}",
+	"not_attributed":       "whose mail it is cannot be said: {reason}, with {evidence} pieces of evidence",
+	"trusted":              "is trusted, by {method}",
+	"untrusted":            "is not trusted: nothing authenticates it",
+	"trust_warn":           "is accepted although nothing authenticates it: the policy only warns",
+	"trust_off":            "is accepted without a check: the policy is off",
+	"no_recipient":         "cannot be authenticated without a recipient mailbox",
+	"header_not_whole":     "has more header fields than are read, so none of them authenticates it",
+	"from_ambiguous":       "has not exactly one sender",
+	"results_absent":       "has no Authentication-Results of {authserv_id} above the Received of our own mail exchanger",
+	"results_no_pass":      "Authentication-Results of {authserv_id} has no pass for {domain}",
+	"results_pass":         "Authentication-Results of {authserv_id}: {method} passes for {domain}",
+	"sender_not_recipient": "the authenticated sender {from} is no address of the recipient mailbox",
+	"authas_internal":      "Exchange says that the sender is internal",
+	"authas_not_internal":  "Exchange does not say that the sender is internal",
+	"authas_twice":         "has several X-MS-Exchange-Organization-AuthAs fields: one is forged",
 }
 
 // Text returns what the step says.
