@@ -112,6 +112,7 @@ type Mailbox struct {
 	Kind            Kind
 	Address         string
 	Aliases         []string
+	RegardingID     int64  // user_id of a User, queue_id of a Queue, 0 of a Forward
 	OwnerID         string // user_id of the user, or of the queue's owner; "" if there is none
 	Incoming        Incoming
 	Profile         *Profile // nil unless Incoming is ServerSide
@@ -156,6 +157,7 @@ type Cursor struct {
 	UIDNext     uint32 // lowest UID that is not finished
 	StartAt     time.Time
 	Listed      bool // it has been listed before
+	Messages    int  // how many it held at the last listing
 }
 
 // ErrLeaseLost says that another daemon has taken the mailbox over: nothing was written, and nothing is to be. It comes
