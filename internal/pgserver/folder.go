@@ -223,6 +223,12 @@ func copyCache(ctx context.Context, cached, fresh string, who *identity) bool {
 
 // fillCache keeps a copy of a fresh cluster. Whatever fails: the next Start runs initdb.
 func fillCache(ctx context.Context, fresh, cached string) {
+	olds, _ := filepath.Glob(filepath.Join(filepath.Dir(cached), "part-*")) // of processes that were killed
+	for _, old := range olds {
+		if info, err := os.Stat(old); err == nil && time.Since(info.ModTime()) > time.Hour {
+			_ = os.RemoveAll(old)
+		}
+	}
 	part, err := os.MkdirTemp(filepath.Dir(cached), "part-")
 	if err != nil {
 		return

@@ -61,6 +61,9 @@ type Options struct {
 // Server is a running PostgreSQL. Its methods may be called by several goroutines at once.
 type Server struct {
 	dir     string
+	bin     binaries
+	who     *identity
+	durable bool
 	sockets string
 	private bool // sockets is a folder of its own outside of dir, to be removed
 	remove  bool
@@ -89,7 +92,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, remove: opts.Remove, done: make(chan struct{}), tail: newTail(opts.Log)}
+	s := &Server{dir: dir, who: who, durable: opts.Durable, remove: opts.Remove, tail: newTail(opts.Log)}
 	if s.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
@@ -101,17 +104,16 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 	if err := stopStale(ctx, s.data()); err != nil {
 		return nil, err
 	}
-	bin, err := binFor(ctx, opts.BinDir, s.data(), who)
-	if err != nil {
+	if s.bin, err = binFor(ctx, opts.BinDir, s.data(), who); err != nil {
 		return nil, err
 	}
-	if err := ensureCluster(ctx, bin, dir, who, opts); err != nil {
+	if err := ensureCluster(ctx, s.bin, dir, who, opts); err != nil {
 		return nil, err
 	}
 	if s.sockets, s.private, err = socketDir(dir, who); err != nil {
 		return nil, err
 	}
-	if err := s.run(ctx, bin, who, opts.Durable); err != nil {
+	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -120,8 +122,9 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 func (s *Server) data() string { return filepath.Join(s.dir, dataName) }
 
 // run starts the watchdog and the server, and waits until the server takes connections.
-func (s *Server) run(ctx context.Context, bin binaries, who *identity, durable bool) error {
+func (s *Server) run(ctx context.Context) error {
 	var err error
+	s.done = make(chan struct{})
 	if s.dog, err = startWatchdog(s.data(), s.trash()); err != nil {
 		return err
 	}
@@ -131,11 +134,11 @@ func (s *Server) run(ctx context.Context, bin binaries, who *identity, durable b
 		return fault.New(fault.Transient, "postgres_failed", "", fmt.Errorf("start postgres: %w", err))
 	}
 	//nolint:gosec,noctx // the path is the admin's or the system's own; the server lives on when ctx ends
-	s.cmd = exec.Command(filepath.Join(bin.dir, "postgres"), arguments(s.data(), s.sockets, durable)...)
+	s.cmd = exec.Command(filepath.Join(s.bin.dir, "postgres"), arguments(s.data(), s.sockets, s.durable)...)
 	s.cmd.Dir = s.data()
 	s.cmd.Env = environment()
 	s.cmd.Stdout, s.cmd.Stderr = w, w
-	s.cmd.SysProcAttr = who.attributes()
+	s.cmd.SysProcAttr = s.who.attributes()
 	err = s.cmd.Start()
 	_ = w.Close() // the child has its own
 	if err != nil {
@@ -234,6 +237,21 @@ func (s *Server) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return errors.Join(s.end(stopGrace), s.release())
+}
+
+// Restart ends the server at once, as a crash would, unless it has ended already, and starts it again: same folder, same
+// URL. Not at the same time as another method; the channel of Exited is a new one.
+func (s *Server) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := s.end(stopGrace); err != nil {
+		return err
+	}
+	s.dog.dismiss()
+	if err := stopStale(ctx, s.data()); err != nil {
+		return err
+	}
+	return s.run(ctx)
 }
 
 // end makes sure that the process is gone; it has grace to end by SIGQUIT.
