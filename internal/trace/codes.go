@@ -26,6 +26,7 @@ var texts = map[Code]string{
 	// unwrap, attribute, trust
 	"original":             "part {path} ({encoding}, {octets} octets) is an original",
 	"not_cut":              "is a wrapper, but part {path} must not be cut out: {reason}",
+	"unwrap_failed":        "could not be unwrapped: {error}",
 	"evidence":             "{kind} names mailbox {mailbox_id} ({strength})",
 	"token_unknown":        "came to a plus-address whose detail is no mailbox's token",
 	"recipient":            "is mail of mailbox {mailbox_id}, by {kind}",
