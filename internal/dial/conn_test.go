@@ -135,7 +135,7 @@ func TestFaultOfASoundConnection(t *testing.T) {
 func TestCloseUnblocksRead(t *testing.T) {
 	c := open(t, silent)
 	defer c.Op(t.Context(), time.Minute, 10)()
-	go c.Close()
+	go func() { _ = c.Close() }()
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("read: got %v, want net.ErrClosed", err)
 	}

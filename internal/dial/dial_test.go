@@ -37,11 +37,11 @@ func serve(t *testing.T, script func(net.Conn)) Endpoint {
 		if err != nil {
 			return
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		script(c)
 	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() { _ = l.Close(); <-done })
 	return Endpoint{Protocol: mailbox.IMAP, Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, TLS: mailbox.Plaintext, Timeout: 5 * time.Second}
 }
 
@@ -50,7 +50,7 @@ func dial(t *testing.T, ctx context.Context, e Endpoint) (*Conn, error) { //noli
 	t.Helper()
 	c, err := new(Dialer).Dial(ctx, e)
 	if err == nil {
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { _ = c.Close() })
 	}
 	return c, err
 }
@@ -105,10 +105,10 @@ func TestDialDovecot(t *testing.T) {
 func TestDialFaults(t *testing.T) {
 	ca := mailtest.NewCA(t)
 	other := mailtest.NewCA(t)
-	tlsServer := func(cert mailtest.Certificate, max uint16) func(net.Conn) {
+	tlsServer := func(cert mailtest.Certificate, most uint16) func(net.Conn) {
 		pair := ca.Issue(t, cert)
 		return func(c net.Conn) {
-			_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}, MaxVersion: max}).Handshake()
+			_ = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}, MaxVersion: most}).Handshake()
 		}
 	}
 	say := func(lines ...string) func(net.Conn) {
@@ -120,7 +120,7 @@ func TestDialFaults(t *testing.T) {
 						return
 					}
 				}
-				io.WriteString(c, line)
+				_, _ = io.WriteString(c, line)
 			}
 		}
 	}
@@ -175,12 +175,12 @@ func TestDialFaults(t *testing.T) {
 
 func startTLSThen(script func(net.Conn)) func(net.Conn) {
 	return func(c net.Conn) {
-		io.WriteString(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
+		_, _ = io.WriteString(c, "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n")
 		b := make([]byte, len("P0 STARTTLS\r\n"))
 		if _, err := io.ReadFull(c, b); err != nil {
 			return
 		}
-		io.WriteString(c, "* CAPABILITY evil\r\nP0 OK go\r\n")
+		_, _ = io.WriteString(c, "* CAPABILITY evil\r\nP0 OK go\r\n")
 		script(c)
 	}
 }
@@ -191,7 +191,7 @@ func TestDialRefusedAndUnresolved(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	_ = l.Close()
 	_, err = dial(t, t.Context(), Endpoint{Host: "127.0.0.1", Port: port, TLS: mailbox.Plaintext})
 	wantFault(t, err, fault.Transient, "connect_refused")
 	_, err = dial(t, t.Context(), Endpoint{Host: "no such host.invalid", Port: port, TLS: mailbox.Plaintext, Timeout: time.Second})
@@ -266,7 +266,7 @@ func TestCAFileIsReadAgainWhenItChanges(t *testing.T) {
 func TestServerText(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                   "plain",
-		" a\r\nb\x00\x1b[31m\x7f": "ab[31m",
+		"\ta\r\nb\x00\x1b[31m\x7f": "ab[31m",
 		"\xff\u0085\u2028x":       "?x",
 		strings.Repeat("é", 150):  strings.Repeat("é", 100) + "…",
 	} {

@@ -25,16 +25,16 @@ type CA struct {
 }
 
 // NewCA makes an authority with its certificate in a file of the test's.
-func NewCA(t testing.TB) *CA {
-	t.Helper()
-	return newCA(t, t.TempDir())
+func NewCA(tb testing.TB) *CA {
+	tb.Helper()
+	return newCA(tb, tb.TempDir())
 }
 
-func newCA(t testing.TB, dir string) *CA {
-	t.Helper()
-	key := newKey(t)
+func newCA(tb testing.TB, dir string) *CA {
+	tb.Helper()
+	key := newKey(tb)
 	template := &x509.Certificate{
-		SerialNumber:          serial(t),
+		SerialNumber:          serial(tb),
 		Subject:               pkix.Name{CommonName: "Postroom test CA"},
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
@@ -44,14 +44,14 @@ func newCA(t testing.TB, dir string) *CA {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatalf("make a CA: %v", err)
+		tb.Fatalf("make a CA: %v", err)
 	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
-		t.Fatalf("read the CA's own certificate: %v", err)
+		tb.Fatalf("read the CA's own certificate: %v", err)
 	}
 	ca := &CA{File: filepath.Join(dir, "ca.pem"), cert: cert, key: key}
-	writePEM(t, ca.File, "CERTIFICATE", der)
+	writePEM(tb, ca.File, "CERTIFICATE", der)
 	return ca
 }
 
@@ -68,19 +68,19 @@ func Expired() Certificate { return Certificate{NotAfter: time.Now().Add(-time.H
 func WrongName() Certificate { return Certificate{Names: []string{"mail.example.net"}} }
 
 // Issue makes a certificate and its key, for a scripted server.
-func (ca *CA) Issue(t testing.TB, c Certificate) tls.Certificate {
-	t.Helper()
-	certFile, keyFile := ca.IssueFiles(t, t.TempDir(), c)
+func (ca *CA) Issue(tb testing.TB, c Certificate) tls.Certificate {
+	tb.Helper()
+	certFile, keyFile := ca.IssueFiles(tb, tb.TempDir(), c)
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
-		t.Fatalf("load the server's certificate: %v", err)
+		tb.Fatalf("load the server's certificate: %v", err)
 	}
 	return pair
 }
 
 // IssueFiles makes a certificate and its key as PEM files in dir.
-func (ca *CA) IssueFiles(t testing.TB, dir string, c Certificate) (certFile, keyFile string) {
-	t.Helper()
+func (ca *CA) IssueFiles(tb testing.TB, dir string, c Certificate) (certFile, keyFile string) {
+	tb.Helper()
 	if c.Names == nil {
 		c.Names = []string{"localhost", "127.0.0.1", "::1"}
 	}
@@ -88,7 +88,7 @@ func (ca *CA) IssueFiles(t testing.TB, dir string, c Certificate) (certFile, key
 		c.NotAfter = time.Now().Add(24 * time.Hour)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial(t),
+		SerialNumber: serial(tb),
 		Subject:      pkix.Name{CommonName: c.Names[0]},
 		NotBefore:    time.Now().Add(-48 * time.Hour),
 		NotAfter:     c.NotAfter,
@@ -102,43 +102,43 @@ func (ca *CA) IssueFiles(t testing.TB, dir string, c Certificate) (certFile, key
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	key := newKey(t)
+	key := newKey(tb)
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {
-		t.Fatalf("make a server certificate: %v", err)
+		tb.Fatalf("make a server certificate: %v", err)
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatalf("encode the server's key: %v", err)
+		tb.Fatalf("encode the server's key: %v", err)
 	}
 	certFile, keyFile = filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key")
-	writePEM(t, certFile, "CERTIFICATE", der)
-	writePEM(t, keyFile, "PRIVATE KEY", keyDER)
+	writePEM(tb, certFile, "CERTIFICATE", der)
+	writePEM(tb, keyFile, "PRIVATE KEY", keyDER)
 	return certFile, keyFile
 }
 
-func newKey(t testing.TB) *ecdsa.PrivateKey {
-	t.Helper()
+func newKey(tb testing.TB) *ecdsa.PrivateKey {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatalf("make a key: %v", err)
+		tb.Fatalf("make a key: %v", err)
 	}
 	return key
 }
 
-func serial(t testing.TB) *big.Int {
-	t.Helper()
+func serial(tb testing.TB) *big.Int {
+	tb.Helper()
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		t.Fatalf("make a serial number: %v", err)
+		tb.Fatalf("make a serial number: %v", err)
 	}
 	return n
 }
 
-func writePEM(t testing.TB, path, kind string, der []byte) {
-	t.Helper()
+func writePEM(tb testing.TB, path, kind string, der []byte) {
+	tb.Helper()
 	// The keys are of this test alone; Dovecot reads them as another user when the tests run as one.
 	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatalf("write a %s: %v", kind, err)
+		tb.Fatalf("write a %s: %v", kind, err)
 	}
 }

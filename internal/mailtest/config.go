@@ -21,54 +21,54 @@ type owner struct {
 	root          bool
 }
 
-func mailOwner(t testing.TB) owner {
-	t.Helper()
+func mailOwner(tb testing.TB) owner {
+	tb.Helper()
 	if os.Geteuid() == 0 {
 		nobody, err := user.Lookup("nobody")
 		if err != nil {
-			t.Fatalf("find the user that mail is to belong to: %v", err)
+			tb.Fatalf("find the user that mail is to belong to: %v", err)
 		}
-		uid, gid := ids(t, nobody)
+		uid, gid := ids(tb, nobody)
 		return owner{uid: uid, gid: gid, internal: "dovecot", login: "dovenull", internalGroup: "dovecot", root: true}
 	}
 	me, err := user.Current()
 	if err != nil {
-		t.Fatalf("find who runs the tests: %v", err)
+		tb.Fatalf("find who runs the tests: %v", err)
 	}
 	group, err := user.LookupGroupId(me.Gid)
 	if err != nil {
-		t.Fatalf("find the group of who runs the tests: %v", err)
+		tb.Fatalf("find the group of who runs the tests: %v", err)
 	}
-	uid, gid := ids(t, me)
+	uid, gid := ids(tb, me)
 	return owner{uid: uid, gid: gid, internal: me.Username, login: me.Username, internalGroup: group.Name}
 }
 
-func ids(t testing.TB, u *user.User) (uid, gid int) {
-	t.Helper()
+func ids(tb testing.TB, u *user.User) (uid, gid int) {
+	tb.Helper()
 	uid, err := strconv.Atoi(u.Uid)
 	if err != nil {
-		t.Fatalf("uid of %s: %v", u.Username, err)
+		tb.Fatalf("uid of %s: %v", u.Username, err)
 	}
 	gid, err = strconv.Atoi(u.Gid)
 	if err != nil {
-		t.Fatalf("gid of %s: %v", u.Username, err)
+		tb.Fatalf("gid of %s: %v", u.Username, err)
 	}
 	return uid, gid
 }
 
-func (o owner) own(t testing.TB, path string) {
-	t.Helper()
+func (o owner) own(tb testing.TB, path string) {
+	tb.Helper()
 	if !o.root {
 		return
 	}
 	if err := os.Chown(path, o.uid, o.gid); err != nil {
-		t.Fatalf("give %s to the mail user: %v", path, err)
+		tb.Fatalf("give %s to the mail user: %v", path, err)
 	}
 }
 
 // findDovecot returns the program; without one the test is skipped, or fails under CI.
-func findDovecot(t testing.TB) string {
-	t.Helper()
+func findDovecot(tb testing.TB) string {
+	tb.Helper()
 	for _, name := range []string{"dovecot", "/usr/sbin/dovecot", "/usr/local/sbin/dovecot"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
@@ -76,9 +76,9 @@ func findDovecot(t testing.TB) string {
 	}
 	const missing = "no dovecot on this machine: install dovecot-imapd and dovecot-pop3d (Debian), or dovecot"
 	if os.Getenv("CI") == "true" {
-		t.Fatal(missing)
+		tb.Fatal(missing)
 	}
-	t.Skip(missing)
+	tb.Skip(missing)
 	return ""
 }
 
@@ -94,8 +94,8 @@ func hasLMTP(program string) bool {
 }
 
 // freePorts returns ports that nobody listens on now.
-func freePorts(t testing.TB, program string) Ports {
-	t.Helper()
+func freePorts(tb testing.TB, program string) Ports {
+	tb.Helper()
 	var p Ports
 	wanted := []*int{&p.IMAP, &p.IMAPS, &p.POP3, &p.POP3S}
 	if hasLMTP(program) {
@@ -104,16 +104,16 @@ func freePorts(t testing.TB, program string) Ports {
 	for _, port := range wanted {
 		l, err := net.Listen("tcp4", "127.0.0.1:0")
 		if err != nil {
-			t.Fatalf("find a free port: %v", err)
+			tb.Fatalf("find a free port: %v", err)
 		}
-		defer l.Close()
+		defer func() { _ = l.Close() }()
 		*port = l.Addr().(*net.TCPAddr).Port
 	}
 	return p
 }
 
-func (d *Dovecot) writeConfig(t testing.TB) {
-	t.Helper()
+func (d *Dovecot) writeConfig(tb testing.TB) {
+	tb.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, dovecotConfig, d.dir, d.owner.internal, d.owner.login, d.owner.internalGroup,
 		d.Ports.IMAP, d.Ports.IMAPS, d.Ports.POP3, d.Ports.POP3S)
@@ -132,7 +132,7 @@ func (d *Dovecot) writeConfig(t testing.TB) {
 		fmt.Fprintln(&b, line)
 	}
 	if err := os.WriteFile(filepath.Join(d.dir, "dovecot.conf"), []byte(b.String()), 0o600); err != nil {
-		t.Fatalf("write Dovecot's configuration: %v", err)
+		tb.Fatalf("write Dovecot's configuration: %v", err)
 	}
 }
 

@@ -56,54 +56,54 @@ type Dovecot struct {
 // StartDovecot starts a Dovecot that ends with the test. Each of extra is appended to its configuration, for example
 // "imap_capability = IMAP4rev1 UIDPLUS". Without a Dovecot on the machine the test is skipped, or fails where the
 // environment says CI=true.
-func StartDovecot(t testing.TB, extra ...string) *Dovecot {
-	t.Helper()
-	program := findDovecot(t)
-	// Not t.TempDir: a UNIX socket's path may have 107 octets, and other users must be able to enter.
+func StartDovecot(tb testing.TB, extra ...string) *Dovecot {
+	tb.Helper()
+	program := findDovecot(tb)
+	// Not tb.TempDir: a UNIX socket's path may have 107 octets, and other users must be able to enter.
 	dir, err := os.MkdirTemp("", "postroom-dovecot-")
 	if err != nil {
-		t.Fatalf("make Dovecot's directory: %v", err)
+		tb.Fatalf("make Dovecot's directory: %v", err)
 	}
-	d := &Dovecot{dir: dir, extra: extra, owner: mailOwner(t), passwords: map[string]string{}}
-	t.Cleanup(func() {
-		d.Kill(t) // an orderly stop takes a second
-		if t.Failed() {
-			t.Logf("Dovecot's log:\n%s", d.Log())
+	d := &Dovecot{dir: dir, extra: extra, owner: mailOwner(tb), passwords: map[string]string{}}
+	tb.Cleanup(func() {
+		d.Kill(tb) // an orderly stop takes a second
+		if tb.Failed() {
+			tb.Logf("Dovecot's log:\n%s", d.Log())
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("remove Dovecot's directory: %v", err)
+			tb.Errorf("remove Dovecot's directory: %v", err)
 		}
 	})
 	for _, sub := range []string{"", "run", "state", "mail"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			t.Fatalf("make Dovecot's directory: %v", err)
+			tb.Fatalf("make Dovecot's directory: %v", err)
 		}
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // mail processes of another user enter it
-		t.Fatalf("open Dovecot's directory: %v", err)
+		tb.Fatalf("open Dovecot's directory: %v", err)
 	}
-	d.owner.own(t, filepath.Join(dir, "mail"))
-	d.CA = newCA(t, dir)
-	d.CA.IssueFiles(t, dir, Certificate{})
-	d.writeUsers(t)
+	d.owner.own(tb, filepath.Join(dir, "mail"))
+	d.CA = newCA(tb, dir)
+	d.CA.IssueFiles(tb, dir, Certificate{})
+	d.writeUsers(tb)
 	for range 5 { // another process may take a port between our look and Dovecot's bind
-		d.Ports = freePorts(t, program)
-		d.writeConfig(t)
-		if d.start(t, program) {
+		d.Ports = freePorts(tb, program)
+		d.writeConfig(tb)
+		if d.start(tb, program) {
 			return d
 		}
 	}
-	t.Fatalf("Dovecot did not start:\n%s", d.Log())
+	tb.Fatalf("Dovecot did not start:\n%s", d.Log())
 	return nil
 }
 
 // AddUser makes an account, or changes its password. It is there for the next log-in.
-func (d *Dovecot) AddUser(t testing.TB, name, password string) {
-	t.Helper()
+func (d *Dovecot) AddUser(tb testing.TB, name, password string) {
+	tb.Helper()
 	d.mu.Lock()
 	d.passwords[name] = password
 	d.mu.Unlock()
-	d.writeUsers(t)
+	d.writeUsers(tb)
 }
 
 // Profile returns a profile for this server, with its CA.
@@ -128,23 +128,23 @@ func (d *Dovecot) Address(protocol mailbox.Protocol) string {
 }
 
 // Stop ends the server in good order; connections are closed. It may be called again, and by Cleanup.
-func (d *Dovecot) Stop(t testing.TB) {
-	t.Helper()
-	d.end(t, syscall.SIGTERM)
+func (d *Dovecot) Stop(tb testing.TB) {
+	tb.Helper()
+	d.end(tb, syscall.SIGTERM)
 }
 
 // Kill ends the server and all its processes at once, as a power cut would.
-func (d *Dovecot) Kill(t testing.TB) {
-	t.Helper()
-	d.end(t, syscall.SIGKILL)
+func (d *Dovecot) Kill(tb testing.TB) {
+	tb.Helper()
+	d.end(tb, syscall.SIGKILL)
 }
 
 // Restart stops the server if it runs and starts it again with the same ports, accounts and mail.
-func (d *Dovecot) Restart(t testing.TB) {
-	t.Helper()
-	d.Stop(t)
-	if !d.start(t, findDovecot(t)) {
-		t.Fatalf("Dovecot did not start again:\n%s", d.Log())
+func (d *Dovecot) Restart(tb testing.TB) {
+	tb.Helper()
+	d.Stop(tb)
+	if !d.start(tb, findDovecot(tb)) {
+		tb.Fatalf("Dovecot did not start again:\n%s", d.Log())
 	}
 }
 
@@ -166,15 +166,15 @@ func (d *Dovecot) Maildir(user, folder string) string {
 	return filepath.Join(path, "."+folder)
 }
 
-func (d *Dovecot) start(t testing.TB, program string) bool {
-	t.Helper()
+func (d *Dovecot) start(tb testing.TB, program string) bool {
+	tb.Helper()
 	cmd := exec.Command(program, "-F", "-c", filepath.Join(d.dir, "dovecot.conf")) //nolint:noctx // ends by Stop, in good order
 	var output bytes.Buffer
 	cmd.Env = append(os.Environ(), "TZ=UTC") // INTERNALDATE is shown in its zone
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("start Dovecot: %v", err)
+		tb.Fatalf("start Dovecot: %v", err)
 	}
 	exited := make(chan struct{})
 	go func() {
@@ -185,8 +185,8 @@ func (d *Dovecot) start(t testing.TB, program string) bool {
 	d.cmd, d.exited = cmd, exited
 	d.mu.Unlock()
 	if err := d.ready(exited); err != nil {
-		d.Stop(t)
-		t.Logf("Dovecot is not ready: %v: %s", err, output.String())
+		d.Stop(tb)
+		tb.Logf("Dovecot is not ready: %v: %s", err, output.String())
 		return false
 	}
 	return true
@@ -227,8 +227,8 @@ func greeted(port int) error {
 	return err
 }
 
-func (d *Dovecot) end(t testing.TB, sig syscall.Signal) {
-	t.Helper()
+func (d *Dovecot) end(tb testing.TB, sig syscall.Signal) {
+	tb.Helper()
 	d.mu.Lock()
 	cmd, exited := d.cmd, d.exited
 	d.cmd = nil
@@ -241,19 +241,19 @@ func (d *Dovecot) end(t testing.TB, sig syscall.Signal) {
 		target = -target // its process group, which start made for it alone
 	}
 	if err := syscall.Kill(target, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("end Dovecot: %v", err)
+		tb.Errorf("end Dovecot: %v", err)
 	}
 	select {
 	case <-exited:
 	case <-time.After(stopTimeout):
-		t.Errorf("Dovecot did not end within %s of signal %d", stopTimeout, sig)
+		tb.Errorf("Dovecot did not end within %s of signal %d", stopTimeout, sig)
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the error above says it all
 		<-exited
 	}
 }
 
-func (d *Dovecot) writeUsers(t testing.TB) {
-	t.Helper()
+func (d *Dovecot) writeUsers(tb testing.TB) {
+	tb.Helper()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var b strings.Builder
@@ -264,9 +264,9 @@ func (d *Dovecot) writeUsers(t testing.TB) {
 	// Renamed into place: Dovecot never reads half of it, and sees a new file however quick two changes follow.
 	path := filepath.Join(d.dir, "users")
 	if err := os.WriteFile(path+".new", []byte(b.String()), 0o644); err != nil { //nolint:gosec // Dovecot's own user reads it
-		t.Fatalf("write the accounts: %v", err)
+		tb.Fatalf("write the accounts: %v", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatalf("write the accounts: %v", err)
+		tb.Fatalf("write the accounts: %v", err)
 	}
 }
