@@ -265,10 +265,10 @@ func TestCAFileIsReadAgainWhenItChanges(t *testing.T) {
 
 func TestServerText(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain":                   "plain",
+		"plain":                    "plain",
 		"\ta\r\nb\x00\x1b[31m\x7f": "ab[31m",
-		"\xff\u0085\u2028x":       "?x",
-		strings.Repeat("é", 150):  strings.Repeat("é", 100) + "…",
+		"\xff\u0085\u2028x":        "?x",
+		strings.Repeat("é", 150):   strings.Repeat("é", 100) + "…",
 	} {
 		if got := serverText(in); got != want {
 			t.Errorf("serverText(%q): got %q, want %q", in, got, want)

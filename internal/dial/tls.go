@@ -65,7 +65,7 @@ func tlsFault(e Endpoint, err error) error {
 	text := fmt.Errorf("TLS with %s: %w", e.Address(), err)
 	if name, ok := errors.AsType[x509.HostnameError](err); ok {
 		return fault.New(fault.Permanent, "certificate_name_mismatch",
-			fmt.Sprintf("set host of the profile to a name that the certificate is for: %s", namesOf(name.Certificate)), text)
+			"set host of the profile to a name that the certificate is for: "+namesOf(name.Certificate), text)
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return fault.New(fault.Permanent, "certificate_unknown_authority",

@@ -59,8 +59,7 @@ type Dovecot struct {
 func StartDovecot(tb testing.TB, extra ...string) *Dovecot {
 	tb.Helper()
 	program := findDovecot(tb)
-	// Not tb.TempDir: a UNIX socket's path may have 107 octets, and other users must be able to enter.
-	dir, err := os.MkdirTemp("", "postroom-dovecot-")
+	dir, err := os.MkdirTemp("", "postroom-dovecot-") //nolint:usetesting // a UNIX socket's path may have 107 octets, and other users enter
 	if err != nil {
 		tb.Fatalf("make Dovecot's directory: %v", err)
 	}
@@ -79,7 +78,7 @@ func StartDovecot(tb testing.TB, extra ...string) *Dovecot {
 			tb.Fatalf("make Dovecot's directory: %v", err)
 		}
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // mail processes of another user enter it
+	if err := os.Chmod(dir, 0o755); err != nil { // mail processes of another user enter it
 		tb.Fatalf("open Dovecot's directory: %v", err)
 	}
 	d.owner.own(tb, filepath.Join(dir, "mail"))
@@ -168,7 +167,7 @@ func (d *Dovecot) Maildir(user, folder string) string {
 
 func (d *Dovecot) start(tb testing.TB, program string) bool {
 	tb.Helper()
-	cmd := exec.Command(program, "-F", "-c", filepath.Join(d.dir, "dovecot.conf")) //nolint:noctx // ends by Stop, in good order
+	cmd := exec.Command(program, "-F", "-c", filepath.Join(d.dir, "dovecot.conf")) // ends by Stop, in good order
 	var output bytes.Buffer
 	cmd.Env = append(os.Environ(), "TZ=UTC") // INTERNALDATE is shown in its zone
 	cmd.Stdout, cmd.Stderr = &output, &output
@@ -219,7 +218,7 @@ func greeted(port int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
@@ -263,7 +262,7 @@ func (d *Dovecot) writeUsers(tb testing.TB) {
 	}
 	// Renamed into place: Dovecot never reads half of it, and sees a new file however quick two changes follow.
 	path := filepath.Join(d.dir, "users")
-	if err := os.WriteFile(path+".new", []byte(b.String()), 0o644); err != nil { //nolint:gosec // Dovecot's own user reads it
+	if err := os.WriteFile(path+".new", []byte(b.String()), 0o644); err != nil { // Dovecot's own user reads it
 		tb.Fatalf("write the accounts: %v", err)
 	}
 	if err := os.Rename(path+".new", path); err != nil {

@@ -69,7 +69,7 @@ func TestDovecotListensWithTLS(t *testing.T) {
 			t.Errorf("%s: %v", protocol, err)
 			continue
 		}
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -80,7 +80,7 @@ func TestDovecotOutage(t *testing.T) {
 	for name, end := range map[string]func(testing.TB){"stop": d.Stop, "kill": d.Kill} {
 		end(t)
 		if c, err := net.Dial("tcp", d.Address(mailbox.IMAP)); err == nil {
-			c.Close()
+			_ = c.Close()
 			t.Errorf("after %s: it still listens", name)
 		}
 		d.Restart(t)
