@@ -25,7 +25,7 @@ func otherNames() []string {
 		"POSTROOM_CONFIG", // path of the file, read by the commands
 		"POSTROOM_CORPUS", // sample mail for tests
 		"POSTROOM_PG_BIN", // where initdb and postgres are
-		"POSTROOM_OUTPUT", // default of --output
+		"POSTROOM_SOAK",   // how long crash tests run
 	}
 }
 
