@@ -51,6 +51,7 @@ CREATE UNIQUE INDEX receipt_pop3 ON receipt (folder_id, unique_id_digest, genera
 CREATE INDEX receipt_raw ON receipt (raw_id);
 CREATE INDEX receipt_stored ON receipt (folder_id, next_try_at) WHERE state = 'stored';
 CREATE INDEX receipt_dispose ON receipt (folder_id, dispose_at) WHERE disposition IN ('due', 'copied');
+CREATE INDEX receipt_quarantined ON receipt (reason, receipt_id) WHERE outcome = 'quarantined';
 COMMENT ON COLUMN receipt.state IS 'baseline: listed at the start point, never read; stored: octets kept, decision to be made; finished: has its outcome';
 COMMENT ON COLUMN receipt.is_open IS 'POP3: still in the newest complete listing';
 COMMENT ON COLUMN receipt.reason IS 'the rule that ignored it, or why it is in quarantine: a code of docs/quarantine.md';

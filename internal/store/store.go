@@ -24,6 +24,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/postroom/postroom/internal/fault"
@@ -123,7 +124,16 @@ func poolConfig(opts Options) (cfg *pgxpool.Config, schema string, err error) {
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4},
 	}).DialContext
 	setSession(cfg.ConnConfig.RuntimeParams, schema, opts)
+	cfg.AfterConnect = readInUTC
 	return cfg, schema, nil
+}
+
+// readInUTC makes instants arrive in UTC, whatever the zone of this machine.
+func readInUTC(_ context.Context, conn *pgx.Conn) error {
+	conn.TypeMap().RegisterType(&pgtype.Type{
+		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+	})
+	return nil
 }
 
 // setSession sets what every session runs with. They are start-up parameters, so that RESET and DISCARD keep them.
