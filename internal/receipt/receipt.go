@@ -50,6 +50,7 @@ const (
 	EvidenceConflict  Reason = "evidence_conflict"  // strong evidence names two recipients
 	NotForwarding     Reason = "not_forwarding"     // the recipient's incoming method is not forward_mailbox
 	Untrusted         Reason = "untrusted"          // the forward mailbox's trust policy is not met
+	Journal           Reason = "journal"            // an Exchange journal report: not read yet
 	ListMail          Reason = "list_mail"          // a list or digest that stands in a forward mailbox
 	TooManyVariants   Reason = "too_many_variants"  // many messages with other texts claim its identity
 	Redirected        Reason = "redirected"         // bare mail in a forward mailbox: a redirect rule instead of forward as attachment
@@ -142,4 +143,24 @@ func Overall(items []ItemResult) (Outcome, Reason) {
 		}
 	}
 	return "", ""
+}
+
+// OpenRef is a message that the newest complete listing of a maildrop showed, as its receipt keeps it.
+type OpenRef struct {
+	ReceiptID  int64
+	Digest     [16]byte // of its unique-id
+	Octets     int64    // as listed
+	Generation int
+	Ordinal    int
+	State      string // baseline, stored or finished
+}
+
+// Due is a committed receipt whose disposition is due.
+type Due struct {
+	ReceiptID int64
+	Ref       source.Ref // UniqueID is not kept: UniqueIDDigest stands for it
+	Digest    [16]byte
+	Ordinal   int
+	Outcome   Outcome
+	Copied    bool // a copy at the target was made: only the delete is left
 }
