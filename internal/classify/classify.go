@@ -34,8 +34,8 @@ const (
 type Result struct {
 	Class  Class
 	Reason string // a few words; never a subject, a text or a file name
-	// Doubtful is set where a message with an original inside is not called a wrapper on weak grounds: a null return path
-	// and nothing else. It is better kept for a person than ignored.
+	// Doubtful is set where nothing but a null return path speaks for a report: servers write one for other mail too. It is
+	// better kept for a person than ignored.
 	Doubtful bool
 }
 
@@ -106,5 +106,5 @@ func nullPath(o *outer) (Result, bool) {
 	if !o.nullReturnPath() || o.holds && o.ruleMade() {
 		return Result{}, false
 	}
-	return Result{Class: DSN, Reason: "null return path", Doubtful: o.holds}, true
+	return Result{Class: DSN, Reason: "null return path", Doubtful: !o.bounces()}, true
 }

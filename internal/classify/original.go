@@ -43,7 +43,7 @@ func (o Original) where() string {
 // of a message/* part is the original's own.
 //
 // A part counts if it is message/rfc822 or message/global with at least one header field of mail inside (RFC 2046
-// section 5.2.1), or a leaf named .eml or .u8msg that begins with at least two of From, Date, Subject, Received and
+// section 5.2.1), or a leaf named .eml, .u8msg or .msg that begins with at least two of From, Date, Subject, Received and
 // Message-ID, or has such a file uuencoded in its text. Digests and reports are not searched.
 func Originals(m *eml.Message) []Original {
 	var found []Original
@@ -93,7 +93,7 @@ func carries(m *eml.Message, p *eml.Part) (encoding string, ok bool) {
 	enough := isMail
 	switch {
 	case p.MediaType == "message/rfc822" || p.MediaType == "message/global":
-	case namedMessage(p.Filename) && !strings.HasPrefix(p.MediaType, "multipart/"):
+	case namedMessage(p) && !strings.HasPrefix(p.MediaType, "multipart/"):
 		enough = looksLikeMail
 	default:
 		return "", false
@@ -204,9 +204,14 @@ func looksLikeMail(h eml.Header) bool {
 	return len(seen) >= 2
 }
 
-func namedMessage(filename string) bool {
-	name := strings.ToLower(strings.TrimSpace(filename))
-	return strings.HasSuffix(name, ".eml") || strings.HasSuffix(name, ".u8msg")
+// namedMessage reports whether p is called a message by its name, or is a file of which nothing at all is said. (.msg is
+// Outlook's own format, but also what some clients call plain messages.)
+func namedMessage(p *eml.Part) bool {
+	name := strings.ToLower(strings.TrimSpace(p.Filename))
+	if name == "" {
+		return p.MediaType == "application/octet-stream"
+	}
+	return strings.HasSuffix(name, ".eml") || strings.HasSuffix(name, ".u8msg") || strings.HasSuffix(name, ".msg")
 }
 
 // mediaTypeOf returns what the part's header says, even where eml reads the part as something else because it has no

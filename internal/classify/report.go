@@ -65,7 +65,7 @@ func daemon(o *outer) (Result, bool) {
 		if o.holds && !o.ruleMadeBySender() {
 			return Result{Class: DSN, Reason: "sent by a postmaster, with a message inside"}, true
 		}
-		if !o.holds && o.bounces() {
+		if !o.holds && (o.nullReturnPath() || o.bounces()) {
 			return Result{Class: DSN, Reason: "sent by a postmaster about a delivery"}, true
 		}
 	case otherSender:
@@ -125,9 +125,9 @@ var bounceSubject = regexp.MustCompile(`(?i)^\W*(undeliver|unzustellbar|non remi
 	`delivery (status|fail|delay|report|notif|has)|mail (system )?error|message (delivery|not delivered|undeliver)|` +
 	`warning: (message|could not)|could not (send|deliver)|nondeliverable|mail status report)`)
 
-// bounces reports whether a message without an original inside is about a delivery.
+// bounces reports whether a message says in any form that it is about a delivery.
 func (o *outer) bounces() bool {
-	return o.nullReturnPath() || o.autoSubmitted() != "" || bounceSubject.MatchString(o.header.Text("Subject")) ||
+	return o.autoSubmitted() != "" || bounceSubject.MatchString(o.header.Text("Subject")) ||
 		slices.ContainsFunc(slices.Collect(o.m.Walk()), func(p *eml.Part) bool { return p.MediaType == "text/rfc822-headers" })
 }
 

@@ -18,7 +18,9 @@ import (
 // disagreements are files whose label this package does not follow, and why.
 //
 //nolint:gochecknoglobals // a table that nothing changes
-var disagreements = map[string]string{}
+var disagreements = map[string]string{
+	"mailgun/flanker/tests/fixtures/messages/enclosed-broken.eml": "neither the wrapper nor the original has a closing boundary: parts of the original may be missing",
+}
 
 type sample struct {
 	name, label string
@@ -78,7 +80,13 @@ func TestCorpus(t *testing.T) {
 			counts["originals"] += len(u.Originals)
 			checkExact(t, s.name, m, u)
 		}
-		if why := disagrees(s.label, class, u); why != "" && disagreements[s.name] == "" {
+		why := disagrees(s.label, class, u)
+		switch known := disagreements[s.name]; {
+		case why != "" && known != "":
+			t.Logf("%s: %s; known: %s", s.name, why, known)
+		case why == "" && known != "":
+			t.Errorf("%s: agrees with its label now, take it from the table", s.name)
+		case why != "":
 			t.Errorf("%s: %s; class %s (%s), %d originals, defect %q", s.name, why, class.Class, class.Reason, len(u.Originals), u.Defect)
 		}
 		u.Close()

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 // Original is a message that was taken out of a wrapper.
 type Original struct {
 	Ordinal  int    // from 1
-	Path     string // of its part, "" for the body of a wrapper that has no parts
+	Path     string // of its part in the manner of IMAP: "1" for the body of a wrapper that has no parts
 	Encoding string // as declared: 7bit, 8bit, binary, base64, quoted-printable, uuencode; identity if what is declared is not true
 	Offset   int64  // of its octets: in the wrapper's octets if Raw is nil, else 0
 	Octets   int64
@@ -82,6 +83,9 @@ func Unwrap(m *eml.Message) (Unwrapped, error) {
 			u.refuse(c.Part.Path, receipt.Truncated)
 			return u, err
 		}
+		if endsWithFile(c) {
+			u.Trace.AddItem(o.Ordinal, trace.Unwrap, "not_closed")
+		}
 		u.Trace.AddItem(o.Ordinal, trace.Unwrap, "original", "path", o.Path, "encoding", o.Encoding, "octets", strconv.FormatInt(o.Octets, 10))
 	}
 	return u, nil
@@ -95,7 +99,7 @@ func (u *Unwrapped) refuse(path string, why receipt.Reason) {
 
 // take cuts one original out and reports whether all of it is there.
 func take(m *eml.Message, c classify.Original, ordinal int) (o Original, whole bool, err error) {
-	o = Original{Ordinal: ordinal, Path: c.Part.Path, Encoding: declared(c), Offset: c.Span.Offset, Octets: c.Span.Length}
+	o = Original{Ordinal: ordinal, Path: cmp.Or(c.Part.Path, "1"), Encoding: declared(c), Offset: c.Span.Offset, Octets: c.Span.Length}
 	whole = true
 	if c.Encoding != eml.EncodingIdentity {
 		if o.Raw, err = decode(c.Encoded(m), c.Encoding); err != nil {
@@ -103,8 +107,11 @@ func take(m *eml.Message, c classify.Original, ordinal int) (o Original, whole b
 		}
 		o.Offset, o.Octets = 0, o.Raw.Octets()
 	}
-	if endsWithFile(c) || !complete(c.Encoded(m), c.Encoding) {
+	switch {
+	case !complete(c.Encoded(m), c.Encoding):
 		whole = closed(o.Bytes(m))
+	case endsWithFile(c):
+		whole = closed(o.Bytes(m)) || isLeaf(o.Bytes(m)) && endsBlank(m.Octets)
 	}
 	return o, whole, nil
 }
@@ -202,6 +209,17 @@ func collides(m *eml.Message, c classify.Original) bool {
 		}
 	}
 	return false
+}
+
+// isLeaf reports whether octets are a message without parts.
+func isLeaf(octets []byte) bool {
+	return !strings.HasPrefix(strings.ToLower(eml.Read(octets, eml.DefaultLimits()).Root.Header.Get("Content-Type")), "multipart/")
+}
+
+// endsBlank reports whether octets end with a blank line, as they do where a writer left out nothing but the closing
+// boundary. What was cut for its size ends within a line.
+func endsBlank(octets []byte) bool {
+	return bytes.HasSuffix(octets, []byte("\n\n")) || bytes.HasSuffix(octets, []byte("\n\r\n"))
 }
 
 // boundaryOf returns the boundary at which a multipart was cut: what stands in the line before its first part, which is

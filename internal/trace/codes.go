@@ -25,6 +25,7 @@ var texts = map[Code]string{
 	"steps_cut":         "{steps} steps are left out",
 	// unwrap, attribute, trust
 	"original":             "part {path} ({encoding}, {octets} octets) is an original",
+	"not_closed":           "the wrapper has no closing boundary, but the original in it is whole",
 	"not_cut":              "is a wrapper, but part {path} must not be cut out: {reason}",
 	"unwrap_failed":        "could not be unwrapped: {error}",
 	"evidence":             "{kind} names mailbox {mailbox_id} ({strength})",
