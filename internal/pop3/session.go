@@ -116,6 +116,9 @@ func (s *Session) simple(ctx context.Context, d time.Duration, f func() error) (
 			return err
 		}
 		answer, bad := parseReply(s.relay.last)
+		if bad == nil && answer.challenge {
+			bad = violation("a challenge that nothing asked for")
+		}
 		if bad != nil {
 			return bad
 		}
