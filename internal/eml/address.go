@@ -16,7 +16,12 @@ const maxAddresses = 10_000
 // display name), encoded-words decoded, raw 8-bit octets repaired. Lists with ";" between addresses are taken too. A
 // word in angle brackets is an address also without "@". At most 10,000 are returned.
 func ParseAddresses(value string) []Address {
-	s := &addressScan{s: value, words: wordScan{s: value}}
+	return parseAddresses(value, "")
+}
+
+// parseAddresses takes raw 8-bit octets to be in charset if they are not UTF-8.
+func parseAddresses(value, charset string) []Address {
+	s := &addressScan{s: value, charset: charset, words: wordScan{s: value}}
 	for s.pos < len(s.s) && len(s.list) < maxAddresses {
 		s.next()
 	}
@@ -26,9 +31,10 @@ func ParseAddresses(value string) []Address {
 
 // addressScan reads an address list in one pass. Searches for a closing character that failed once are not repeated.
 type addressScan struct {
-	s    string
-	pos  int
-	list []Address
+	s       string
+	charset string // of raw octets
+	pos     int
+	list    []Address
 
 	// The address that is being read.
 	start   int // where it starts in s
@@ -194,42 +200,42 @@ func (s *addressScan) push(t token) {
 	s.phrase = append(s.phrase, t)
 }
 
-// finish makes an address of what was read since the last delimiter.
+// finish makes an address of what was read since the last delimiter, or several where the commas are missing.
 func (s *addressScan) finish() {
 	raw := strings.TrimSpace(s.s[s.start:s.pos])
 	phrase, comment, angle, hasAddr := s.phrase, s.comment, s.angle, s.hasAddr
 	s.phrase, s.comment, s.angle, s.hasAddr = nil, "", "", false
-	if raw == "" || (len(phrase) == 0 && !hasAddr && comment == "") {
+	if len(phrase) == 0 && !hasAddr {
 		return
 	}
-	a := Address{}
-	switch {
-	case hasAddr:
-		a.Address = addrSpec(angle)
-		a.Name = phraseText(phrase)
-	default:
-		a.Address, a.Name = bareAddress(phrase)
+	if hasAddr {
+		s.add(s.addrSpec(angle), s.phraseText(phrase), comment, raw)
+		return
 	}
-	if a.Address == "" {
-		a.Name, _ = decodeText(raw)
-	} else if a.Name == "" {
-		a.Name, _ = decodeText(comment)
+	for first := true; first || len(phrase) > 0; first = false {
+		var address, name string
+		address, name, phrase = s.bareAddress(phrase)
+		s.add(address, name, comment, raw)
 	}
-	a.Name = strings.TrimSpace(a.Name)
-	s.list = append(s.list, a)
 }
 
-// bareAddress finds the address in a phrase without angle brackets. What stands around it is the name.
-func bareAddress(phrase []token) (address, name string) {
-	at := -1
-	for i, t := range phrase {
-		if !t.quoted && strings.IndexByte(t.text, '@') >= 0 && !strings.HasPrefix(t.text, "=?") {
-			at = i
-			break
-		}
+// add keeps an address; without one, what stands there.
+func (s *addressScan) add(address, name, comment, raw string) {
+	switch {
+	case address == "":
+		name, _ = decodeText(raw, s.charset)
+	case name == "":
+		name, _ = decodeText(comment, s.charset)
 	}
-	if at < 0 {
-		return "", ""
+	s.list = append(s.list, Address{Name: strings.TrimSpace(name), Address: address})
+}
+
+// bareAddress finds the first address in a phrase without angle brackets. What stands around it is its name, up to the
+// next address, which is of the rest.
+func (s *addressScan) bareAddress(phrase []token) (address, name string, rest []token) {
+	at := nextAt(phrase, 0)
+	if at == len(phrase) {
+		return "", "", nil
 	}
 	first, last := at, at
 	// RFC 5322 section 4.4 allows blanks around "@" and "."; a quoted local part is a token of its own.
@@ -247,21 +253,30 @@ func bareAddress(phrase []token) (address, name string) {
 			spec.WriteString(t.text)
 		}
 	}
-	address = addrSpec(spec.String())
-	if address == "" {
-		return "", ""
+	end := nextAt(phrase, last+1)
+	around := append(phrase[:first:first], phrase[last+1:end]...)
+	return s.addrSpec(spec.String()), s.phraseText(around), phrase[end:]
+}
+
+// nextAt returns the index of the next word with an "@", from i on.
+func nextAt(phrase []token, i int) int {
+	for ; i < len(phrase); i++ {
+		t := phrase[i]
+		if !t.quoted && strings.IndexByte(t.text, '@') >= 0 && !strings.HasPrefix(t.text, "=?") {
+			return i
+		}
 	}
-	return address, phraseText(append(phrase[:first:first], phrase[last+1:]...))
+	return len(phrase)
 }
 
 // joins reports whether two words are of one address though white space stands between them.
 func joins(a, b string) bool {
-	return strings.HasSuffix(a, "@") || strings.HasPrefix(b, "@") ||
-		(strings.HasSuffix(a, ".") && strings.IndexByte(a, '@') >= 0) || (strings.HasPrefix(b, ".") && len(b) > 1)
+	return strings.HasSuffix(a, "@") || strings.HasPrefix(b, "@") || a == "." || strings.HasPrefix(b, ".") ||
+		(strings.HasSuffix(a, ".") && strings.IndexByte(a, '@') >= 0)
 }
 
 // phraseText returns a display name. Encoded-words in quotes are decoded too, as all mail readers do.
-func phraseText(phrase []token) string {
+func (s *addressScan) phraseText(phrase []token) string {
 	var raw strings.Builder
 	for i, t := range phrase {
 		if i > 0 && t.space {
@@ -269,7 +284,7 @@ func phraseText(phrase []token) string {
 		}
 		raw.WriteString(t.text)
 	}
-	text, _ := decodeText(strings.TrimSpace(raw.String()))
+	text, _ := decodeText(strings.TrimSpace(raw.String()), s.charset)
 	if n := len(text); n > 2 && text[0] == '\'' && text[n-1] == '\'' {
 		return text[1 : n-1] // QUIRK: Outlook puts names in single quotes
 	}
@@ -277,9 +292,12 @@ func phraseText(phrase []token) string {
 }
 
 // addrSpec cleans what stands in angle brackets: a route, "mailto:", blanks. It is "" if that is no address.
-func addrSpec(s string) string {
+func (a *addressScan) addrSpec(s string) string {
 	if strings.HasPrefix(s, "=?") && strings.HasSuffix(s, "?=") {
-		s, _ = decodeText(s)
+		s, _ = decodeText(s, a.charset)
+	}
+	if n := len(s); n > 2 && s[0] == '[' && s[n-1] == ']' {
+		s = s[1 : n-1] // QUIRK: Outlook writes [mailto:a@b]
 	}
 	if strings.HasPrefix(s, "@") {
 		if i := strings.IndexByte(s, ':'); i > 0 {
@@ -303,8 +321,7 @@ func addrSpec(s string) string {
 	if at := strings.LastIndexByte(s, '@'); at == 0 || at == len(s)-1 {
 		return ""
 	}
-	text, _ := repair(s)
-	return text
+	return repair(s, a.charset)
 }
 
 // withoutComments drops comments from an address.

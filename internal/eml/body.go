@@ -2,7 +2,9 @@ package eml
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -18,53 +20,49 @@ type bodies struct {
 // 4.1.4), with a root of multipart/related that need not stand first (RFC 2387 section 3.2).
 func (m *Message) chooseBodies() *bodies {
 	c := &chooser{}
-	c.parts([]*Part{m.Root}, "multipart/mixed", false, true, true)
+	c.parts([]*Part{m.Root}, "multipart/mixed", targets{text: true, html: true})
+	slices.SortStableFunc(c.attachments, func(a, b *Part) int { return cmp.Compare(a.BodyOffset, b.BodyOffset) })
 	return &c.bodies
+}
+
+// charset returns the charset of the first body, which is that of raw octets in the header too.
+func (b *bodies) charset() string {
+	for _, list := range [][]*Part{b.text, b.html} {
+		if len(list) > 0 {
+			return list[0].Params["charset"]
+		}
+	}
+	return ""
 }
 
 // chooser walks the parts. Its depth is that of the structure.
 type chooser struct{ bodies }
 
-// parts sorts the children of a multipart of type parent. toText and toHTML say which bodies they may go to; inside an
-// alternative both may become false, once one of the two was found.
-func (c *chooser) parts(list []*Part, parent string, alternative, toText, toHTML bool) {
+// targets are the bodies that text may go to. Within one of several alternatives, what follows HTML goes to HTML only,
+// and what follows plain text to text only.
+type targets struct{ text, html, alternative bool }
+
+// parts sorts the children of a multipart of type parent.
+func (c *chooser) parts(list []*Part, parent string, to targets) {
 	texts, htmls := len(c.text), len(c.html)
+	alternatives := parent == "multipart/alternative"
+	if alternatives {
+		list = c.last(list)
+		to.alternative = true
+	}
 	for i, p := range list {
-		if p.IsMultipart() {
-			kind := p.MediaType
-			c.parts(related(p), kind, alternative || kind == "multipart/alternative", toText, toHTML)
-			continue
-		}
 		switch {
+		case p.IsMultipart():
+			c.parts(related(p), p.MediaType, to)
 		case !shown(p, parent, i):
 			c.attachments = append(c.attachments, p)
-		case parent == "multipart/alternative":
-			switch {
-			case p.MediaType == "text/html" && toHTML:
-				c.html = append(c.html, p)
-			case p.MediaType == "text/plain" && toText:
-				c.text = append(c.text, p)
-			default:
-				c.attachments = append(c.attachments, p)
-			}
+		case alternatives:
+			c.form(p, to)
 		default:
-			if alternative && p.MediaType == "text/html" {
-				toText = false
-			} else if alternative {
-				toHTML = false
-			}
-			if toText {
-				c.text = append(c.text, p)
-			}
-			if toHTML {
-				c.html = append(c.html, p)
-			}
-			if !toText && !toHTML {
-				c.attachments = append(c.attachments, p)
-			}
+			c.body(p, &to)
 		}
 	}
-	if parent != "multipart/alternative" || !toText || !toHTML {
+	if !alternatives || !to.text || !to.html {
 		return
 	}
 	// What has only one form is shown in both.
@@ -74,6 +72,56 @@ func (c *chooser) parts(list []*Part, parent string, alternative, toText, toHTML
 	case len(c.html) == htmls && len(c.text) > texts:
 		c.html = append(c.html, c.text[texts:]...)
 	}
+}
+
+// form takes a leaf that is one of several alternatives.
+func (c *chooser) form(p *Part, to targets) {
+	switch {
+	case p.MediaType == "text/html" && to.html:
+		c.html = append(c.html, p)
+	case p.MediaType == "text/plain" && to.text:
+		c.text = append(c.text, p)
+	default:
+		c.attachments = append(c.attachments, p)
+	}
+}
+
+// body takes a text that is shown.
+func (c *chooser) body(p *Part, to *targets) {
+	if to.alternative && p.MediaType == "text/html" {
+		to.text = false
+	} else if to.alternative {
+		to.html = false
+	}
+	if to.text {
+		c.text = append(c.text, p)
+	}
+	if to.html {
+		c.html = append(c.html, p)
+	}
+	if named := p.Disposition != "" && p.Filename != ""; named || (!to.text && !to.html) {
+		c.attachments = append(c.attachments, p) // what is shown may be a file all the same
+	}
+}
+
+// last returns the children of an alternative without those that a later one of the same media type replaces (RFC 2046
+// section 5.1.4): these become attachments.
+func (c *chooser) last(list []*Part) []*Part {
+	latest := make(map[string]*Part, 2)
+	for _, p := range list {
+		if (p.MediaType == "text/plain" || p.MediaType == "text/html") && p.Disposition != "attachment" {
+			latest[p.MediaType] = p
+		}
+	}
+	kept := make([]*Part, 0, len(list))
+	for _, p := range list {
+		if chosen := latest[p.MediaType]; chosen != nil && chosen != p {
+			c.attachments = append(c.attachments, p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // related returns the children of a multipart, the root of a multipart/related first.

@@ -119,7 +119,14 @@ func decodeUTF8(b []byte) (text, defect string) {
 	if utf8.Valid(b) {
 		return string(b), ""
 	}
-	good, bad := 0, 0
+	if good, bad := sequences(b); good >= bad {
+		return string(bytes.ToValidUTF8(b, []byte("\uFFFD"))), DefectBadCharset
+	}
+	return decode1252(b), DefectBadCharset
+}
+
+// sequences counts the characters above ASCII that are valid UTF-8, and the octets that are not.
+func sequences(b []byte) (good, bad int) {
 	for i := 0; i < len(b); {
 		if b[i] < utf8.RuneSelf {
 			i++
@@ -133,10 +140,7 @@ func decodeUTF8(b []byte) (text, defect string) {
 		}
 		i += size
 	}
-	if good >= bad {
-		return string(bytes.ToValidUTF8(b, []byte("\uFFFD"))), DefectBadCharset
-	}
-	return decode1252(b), DefectBadCharset
+	return good, bad
 }
 
 // decodeUnknown reads octets whose charset is not known. The defect is given for those that are not ASCII.
@@ -153,6 +157,9 @@ func decodeUnknown(b []byte, defect string) (text, code string) {
 	}
 	if utf8.Valid(b) {
 		return string(bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF"))), defect
+	}
+	if good, bad := sequences(b); good > 2*bad { // UTF-8 that was cut
+		return string(bytes.ToValidUTF8(b, []byte("\uFFFD"))), defect
 	}
 	return decode1252(b), defect
 }

@@ -316,7 +316,7 @@ func plainValue(p param) string {
 	if p.name == "boundary" {
 		return p.value
 	}
-	text, _ := decodeText(p.value)
+	text, _ := decodeText(p.value, "")
 	if p.name == "charset" {
 		return strings.Trim(text, " '\"")
 	}
@@ -375,7 +375,7 @@ func joinSegments(segs []segment) string {
 		out = appendPercent(out, value)
 	}
 	if !encoded {
-		text, _ := decodeText(string(out))
+		text, _ := decodeText(string(out), "")
 		return text
 	}
 	text, _ := decodeCharset(out, charset)

@@ -43,6 +43,10 @@ func parseDate(value string) (date, bool) {
 		value = withoutComments(value)
 	}
 	value = strings.NewReplacer(",", " ", ";", " ", "\"", " ").Replace(value)
+	if strings.Contains(value, " :") || strings.Contains(value, ": ") { // "09 : 55 : 06"
+		value = strings.Join(strings.Fields(value), " ")
+		value = strings.NewReplacer(" : ", ":", " :", ":", ": ", ":").Replace(value)
+	}
 	for _, word := range strings.Fields(value) {
 		s.word(word)
 	}

@@ -85,9 +85,9 @@ func (s *headerScan) lineEnds(line []byte) {
 }
 
 // continuation adds a folded line to the field before it. It reports false where the header ends instead: at a line of
-// blanks with no field after it, and at an indented first line.
+// blanks with neither field nor folded line after it, and at an indented first line.
 func (s *headerScan) continuation(pos, next, end int, line []byte) bool {
-	if len(bytes.TrimSpace(line)) == 0 && !s.r.fieldAt(next, end, s.eol) {
+	if len(bytes.TrimSpace(line)) == 0 && !s.r.foldedAt(next, end, s.eol) && !s.r.fieldAt(next, end, s.eol) {
 		return false
 	}
 	if len(s.header) == 0 && !s.over {
@@ -209,6 +209,19 @@ func (r *reader) fieldAt(pos, end int, eol byte) bool {
 	}
 	name, _ := fieldName(line)
 	return name != nil && usualName(string(name))
+}
+
+// foldedAt reports whether the line at pos is indented.
+func (r *reader) foldedAt(pos, end int, eol byte) bool {
+	if pos >= end || !isWSP(r.octets[pos]) {
+		return false
+	}
+	const enough = 200 // octets of the line that are looked at
+	line := r.octets[pos:min(end, pos+enough)]
+	if i := bytes.IndexByte(line, eol); i >= 0 {
+		line = line[:i]
+	}
+	return len(bytes.TrimSpace(line)) > 0
 }
 
 // fieldName returns the name of the field that starts with line, and where its colon is; nil if none does.

@@ -27,10 +27,16 @@ func (h Header) All(name string) []string {
 	return values
 }
 
-// Text returns Get as text: encoded-words (RFC 2047) decoded, raw 8-bit octets read as UTF-8 if they are valid and
-// else as windows-1252. It is always valid UTF-8 without NUL.
+// Text returns Get as text: encoded-words (RFC 2047) decoded, raw 8-bit octets read as UTF-8 if they are valid, else in
+// the charset that this header gives the body, else as windows-1252. It is always valid UTF-8 without NUL.
 func (h Header) Text(name string) string {
-	text, _ := decodeText(h.Get(name))
+	value := h.Get(name)
+	charset := ""
+	if !isASCII(value) {
+		_, params, _ := parseParams(h.Get("Content-Type"))
+		charset = params["charset"]
+	}
+	text, _ := decodeText(value, charset)
 	return text
 }
 

@@ -224,11 +224,23 @@ func (r *reader) scan(base, pos, end int) {
 }
 
 // match finds the open multipart, the innermost first, whose boundary the line is. It returns -1 if there is none.
+// Text after the boundary is ignored (RFC 2046 section 5.1.1) where a blank sets it apart: boundaries are often made
+// by adding to that of the multipart around.
 func (r *reader) match(line []byte) (index int, closing bool) {
 	if !bytes.HasPrefix(line, []byte("--")) {
 		return -1, false
 	}
 	token := bytes.TrimRight(line[2:], " \t\r")
+	if i, closing := r.matchToken(token); i >= 0 {
+		return i, closing
+	}
+	if blank := bytes.IndexAny(token, " \t"); blank > 0 {
+		return r.matchToken(token[:blank])
+	}
+	return -1, false
+}
+
+func (r *reader) matchToken(token []byte) (index int, closing bool) {
 	for i := len(r.chain) - 1; i >= 0; i-- {
 		f := r.chain[i]
 		if !f.live {
@@ -279,10 +291,8 @@ func (r *reader) closeAbove(n, end int) {
 		p := f.part
 		p.BodyLength = int64(max(end-int(p.BodyOffset), 0))
 		switch {
-		case f.multi && len(p.Children) == 0 && !p.Closed:
-			r.noChildren(f, end)
 		case f.multi && len(p.Children) == 0:
-			r.leaf(p)
+			r.noChildren(f, end)
 		case f.multi && p.Closed:
 			p.Epilogue = r.between(f.after, end)
 		case f.multi:
@@ -301,7 +311,7 @@ func (r *reader) noChildren(f *frame, end int) {
 		r.m.add(DefectNoStart, p.Path)
 	}
 	start := int(p.BodyOffset)
-	if f.guesses < 2 || end-start > r.rescan || r.parts >= r.lim.Parts {
+	if p.Closed || f.guesses < 2 || end-start > r.rescan || r.parts >= r.lim.Parts {
 		r.leaf(p)
 		return
 	}
@@ -317,6 +327,7 @@ func (r *reader) leaf(p *Part) {
 	p.MediaType = "text/plain"
 	p.Encoding = EncodingIdentity
 	p.Preamble = Span{}
+	p.Closed = false
 }
 
 // inner looks at the header of a message part, whose multipart may have the boundary of one that is open: then the part

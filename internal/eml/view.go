@@ -98,9 +98,10 @@ func (m *Message) View() *View {
 	for _, d := range m.Defects {
 		b.defect(d.Code)
 	}
+	bodies := m.chooseBodies()
+	b.charset = bodies.charset()
 	b.fields(h)
 	b.date(h)
-	bodies := m.chooseBodies()
 	b.bodies(bodies)
 	b.attachments(bodies.attachments)
 	b.v.Defects = list(b.v.Defects)
@@ -109,9 +110,10 @@ func (m *Message) View() *View {
 
 // viewBuilder fills in a view.
 type viewBuilder struct {
-	m    *Message
-	v    *View
-	seen map[string]bool
+	m       *Message
+	v       *View
+	charset string // of raw octets in header fields
+	seen    map[string]bool
 }
 
 // defect notes a code once.
@@ -146,7 +148,7 @@ func (b *viewBuilder) fields(h Header) {
 		v.Sender = &sender[0]
 	}
 	raw := h.Get("Subject")
-	subject, defect := decodeText(raw)
+	subject, defect := decodeText(raw, b.charset)
 	v.Subject = subject
 	b.defect(defect)
 	b.rawOctets(raw)
@@ -188,7 +190,7 @@ func (b *viewBuilder) addresses(h Header, name string) []Address {
 			break
 		}
 		b.rawOctets(value)
-		for _, a := range ParseAddresses(value) {
+		for _, a := range parseAddresses(value, b.charset) {
 			if a.Address == "" {
 				b.defect(DefectBadAddress)
 			}

@@ -5,26 +5,33 @@ import (
 	"unicode/utf8"
 )
 
-// decodeText reads an unstructured value: encoded-words (RFC 2047) decoded, raw 8-bit octets repaired, no NUL. defect
-// is the code of what could not be decoded, or "".
-func decodeText(value string) (text, defect string) {
-	if !strings.Contains(value, "=?") {
-		return repair(value)
+// decodeText reads an unstructured value: encoded-words (RFC 2047) decoded, raw 8-bit octets that are not UTF-8 read as
+// charset, or as windows-1252 if that is "". The text has neither NUL nor line ends. defect is the code of what could
+// not be decoded, or "".
+func decodeText(value, charset string) (text, defect string) {
+	if strings.Contains(value, "=?") {
+		w := &wordScan{s: value, charset: charset}
+		value, defect = w.run(), w.defect
+	} else {
+		value = repair(value, charset)
 	}
-	w := &wordScan{s: value}
-	return strings.NewReplacer("\r\n", " ", "\r", " ", "\n", " ").Replace(sanitise(w.run())), w.defect
+	if strings.ContainsAny(value, "\r\n") {
+		value = strings.NewReplacer("\r\n", " ", "\r", " ", "\n", " ").Replace(value)
+	}
+	return sanitise(value), defect
 }
 
 // repair makes text of octets without encoded-words.
-func repair(value string) (text, defect string) {
-	if isASCII(value) && strings.IndexByte(value, 0) < 0 && strings.IndexByte(value, 0x1B) < 0 {
-		return value, ""
+func repair(value, charset string) string {
+	if isASCII(value) && strings.IndexByte(value, 0x1B) < 0 {
+		return value
 	}
-	if utf8.ValidString(value) && strings.IndexByte(value, 0x1B) < 0 {
-		return sanitise(value), ""
+	if utf8.ValidString(value) || charset == "" || charsetName(charset) == "us-ascii" {
+		text, _ := decodeUnknown([]byte(value), "")
+		return sanitise(text)
 	}
-	text, _ = decodeUnknown([]byte(value), "")
-	return sanitise(text), ""
+	text, _ := decodeCharset([]byte(value), charset)
+	return sanitise(text)
 }
 
 // word is an encoded-word.
@@ -36,10 +43,11 @@ type word struct {
 
 // wordScan decodes a value in one pass.
 type wordScan struct {
-	s      string
-	end    int // the next "?=" at or after which a word can end, so that it is searched for once
-	out    strings.Builder
-	defect string
+	s       string
+	charset string // of raw octets
+	end     int    // the next "?=" at or after which a word can end, so that it is searched for once
+	out     strings.Builder
+	defect  string
 }
 
 // run reads literal text and runs of encoded-words by turns.
@@ -66,8 +74,7 @@ func (w *wordScan) run() string {
 }
 
 func (w *wordScan) literal(s string) {
-	text, _ := repair(s)
-	w.out.WriteString(text)
+	w.out.WriteString(repair(s, w.charset))
 }
 
 // words decodes first and the words that follow it with nothing but white space between, and returns where they end.
@@ -119,7 +126,7 @@ func (w *wordScan) flush(octets []byte, charset, raw string) {
 		w.defect = DefectBadEncodedWord
 	}
 	if defect == DefectUnknownCharset && !utf8.Valid(octets) {
-		text, _ = repair(raw)
+		text = repair(raw, w.charset)
 	}
 	w.out.WriteString(text)
 }

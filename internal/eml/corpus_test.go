@@ -1,0 +1,126 @@
+package eml
+
+import (
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"unicode/utf8"
+)
+
+// corpusDir returns the folder of real messages, and skips the test where there is none.
+func corpusDir(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("POSTROOM_CORPUS")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "corpus")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "MANIFEST.jsonl")); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("no corpus at %s", dir)
+		}
+		t.Skipf("no corpus of real messages at %s: set POSTROOM_CORPUS", dir)
+	}
+	return dir
+}
+
+// TestCorpus reads every file of the corpus, messages and others, and checks what holds for any octets.
+func TestCorpus(t *testing.T) {
+	t.Parallel()
+	n := 0
+	err := filepath.WalkDir(corpusDir(t), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		octets, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		n++
+		checkSound(t, path, octets)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n < 500 {
+		t.Errorf("got %d files in the corpus, want at least 500", n)
+	}
+}
+
+// checkSound checks what must hold for any octets.
+func checkSound(t *testing.T, name string, octets []byte) {
+	t.Helper()
+	m := Read(octets, Limits{})
+	checkSpans(t, name, m)
+	v := m.View()
+	for what, s := range map[string]string{
+		"subject": v.Subject, "text": v.Text, "html": v.HTML, "message id": v.MessageID, "date": v.DateRaw,
+	} {
+		checkText(t, name, what, s)
+	}
+	for _, list := range [][]Address{v.From, v.To, v.Cc, v.Bcc, v.ReplyTo} {
+		for _, a := range list {
+			checkText(t, name, "address", a.Address)
+			checkText(t, name, "name", a.Name)
+		}
+	}
+	for _, a := range v.Attachments {
+		checkText(t, name, "file name", a.Filename)
+		decoded, err := io.Copy(io.Discard, DecodeSpan(octets[a.Offset:a.Offset+a.Length], a.Encoding))
+		if err != nil || decoded != a.Octets {
+			t.Errorf("%s: attachment %s: got %d octets (%v), want %d", name, a.Path, decoded, err, a.Octets)
+		}
+	}
+	if _, err := json.Marshal(v); err != nil {
+		t.Errorf("%s: the view cannot be written as JSON: %v", name, err)
+	}
+}
+
+// checkSpans checks that every part lies in its message, children in their parents and one after the other.
+func checkSpans(t *testing.T, name string, m *Message) {
+	t.Helper()
+	if m.Root == nil {
+		t.Fatalf("%s: got no root", name)
+	}
+	for p := range m.Walk() {
+		end := p.BodyOffset + p.BodyLength
+		if p.Offset < 0 || p.BodyOffset < p.Offset || p.BodyLength < 0 || end > int64(len(m.Octets)) {
+			t.Fatalf("%s: part %q: got header at %d, body %d+%d in %d octets", name, p.Path, p.Offset, p.BodyOffset,
+				p.BodyLength, len(m.Octets))
+		}
+		at := p.BodyOffset
+		for _, child := range p.Children {
+			if child.Offset < at || child.BodyOffset+child.BodyLength > end {
+				t.Fatalf("%s: part %q at %d to %d is not within its parent, %d to %d", name, child.Path, child.Offset,
+					child.BodyOffset+child.BodyLength, at, end)
+			}
+			at = child.BodyOffset + child.BodyLength
+		}
+		for _, s := range []Span{p.Preamble, p.Epilogue} {
+			if s.Length < 0 || (s.Length > 0 && (s.Offset < p.BodyOffset || s.Offset+s.Length > end)) {
+				t.Fatalf("%s: part %q: got preamble or epilogue %+v in %d to %d", name, p.Path, s, p.BodyOffset, end)
+			}
+		}
+		for _, f := range p.Header {
+			if len(f.Value) > len(f.Raw) {
+				t.Fatalf("%s: part %q: field %q has a value longer than itself", name, p.Path, f.Name)
+			}
+		}
+	}
+}
+
+func checkText(t *testing.T, name, what, s string) {
+	t.Helper()
+	if !utf8.ValidString(s) {
+		t.Errorf("%s: %s is not valid UTF-8: %q", name, what, s)
+	}
+	for i := range len(s) {
+		if s[i] == 0 {
+			t.Errorf("%s: %s holds NUL: %q", name, what, s)
+			return
+		}
+	}
+}
