@@ -183,7 +183,7 @@ func (db *DB) PollNow(ctx context.Context, mailboxID int64) error {
 	tag, err := db.Pool().Exec(ctx, `
 		UPDATE lease SET next_at = CASE WHEN daemon_id IS NULL THEN least(next_at, now()) ELSE clock_timestamp() END
 		FROM mailbox m
-		WHERE kind = 'mailbox' AND target_id = $1 AND m.mailbox_id = $1 AND m.enabled AND m.incoming = 'server_side'`,
+		WHERE lease.kind = 'mailbox' AND target_id = $1 AND m.mailbox_id = $1 AND m.enabled AND m.incoming = 'server_side'`,
 		mailboxID)
 	if err != nil {
 		return fmt.Errorf("make mailbox %d due: %w", mailboxID, Classify(err))
