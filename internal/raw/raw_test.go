@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -25,14 +26,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, pgtest.Goroutines()...) }
 
-// octets returns n octets that compress like mail: half of them random letters.
+// octets returns n octets that compress like mail: half of them random.
 func octets(n int, seed uint64) []byte {
 	out := make([]byte, n)
-	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable
-	for i := 0; i < n; i += 32 {
-		for j := i; j < min(i+16, n); j++ {
-			out[j] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[r.IntN(32)]
-		}
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	_, _ = rand.NewChaCha8(key).Read(out) // never fails
+	for piece := range slices.Chunk(out, 32) {
+		clear(piece[len(piece)/2:])
 	}
 	return out
 }
@@ -88,11 +89,10 @@ func TestRoundTripAroundChunkBorders(t *testing.T) {
 	s := raw.New(db.Pool())
 	var seed uint64
 	rapid.Check(t, func(rt *rapid.T) {
-		size := rapid.OneOf(
-			rapid.IntRange(0, 3000),
-			rapid.Custom(func(rt *rapid.T) int {
-				return rapid.IntRange(1, 2).Draw(rt, "chunks")*raw.ChunkOctets + rapid.IntRange(-2, 2).Draw(rt, "around")
-			})).Draw(rt, "size")
+		size := rapid.IntRange(0, 3000).Draw(rt, "size")
+		if rapid.IntRange(0, 4).Draw(rt, "large") == 4 {
+			size = rapid.IntRange(1, 2).Draw(rt, "chunks")*raw.ChunkOctets + rapid.IntRange(-2, 2).Draw(rt, "around")
+		}
 		seed++
 		want := octets(size, seed)
 		id := put(t, db, s, source.RawOf(want))[0]
@@ -337,17 +337,17 @@ func TestPutManyInOneStatement(t *testing.T) {
 	s := raw.New(db.Pool())
 	raws := make([]*source.Raw, 50)
 	for i := range raws {
-		raws[i] = rawOf(i*7000, uint64(i)) //nolint:gosec // small
+		raws[i] = rawOf(i*700, uint64(i)) //nolint:gosec // small
 	}
-	raws = append(raws, rawOf(6*raw.ChunkOctets, 99)) // more than one flush
+	raws = append(raws, rawOf(9*raw.ChunkOctets, 99)) // more than one flush
 	ids := put(t, db, s, raws...)
 	for i, id := range ids {
 		if got := read(t, s, id, 0, -1); !bytes.Equal(got, raws[i].Bytes()) {
 			t.Errorf("message %d: got %d other octets, want %d", i, len(got), raws[i].Octets())
 		}
 	}
-	if n := count(t, db, "SELECT count(*) FROM raw_chunk"); n != 49+6 {
-		t.Errorf("got %d chunks, want 55: none for the empty one", n)
+	if n := count(t, db, "SELECT count(*) FROM raw_chunk"); n != 49+9 {
+		t.Errorf("got %d chunks, want 58: none for the empty one", n)
 	}
 }
 
