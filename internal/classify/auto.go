@@ -14,6 +14,11 @@ func autoReply(o *outer) (Result, bool) {
 		return Result{}, false
 	}
 	submitted := o.autoSubmitted()
+	for _, name := range []string{"X-Autoreply", "X-Auto-Reply", "X-Autorespond", "X-Autoresponder"} {
+		if has(o.header, name) && !strings.EqualFold(o.header.Get(name), "no") {
+			return Result{Class: AutoReply, Reason: name}, true
+		}
+	}
 	switch {
 	case submitted == "auto-replied":
 		return Result{Class: AutoReply, Reason: "Auto-Submitted: auto-replied"}, true
@@ -22,12 +27,7 @@ func autoReply(o *outer) (Result, bool) {
 	case contains(o.header, "Precedence", "auto_reply") || contains(o.header, "Precedence", "auto-reply"):
 		return Result{Class: AutoReply, Reason: "Precedence: auto_reply"}, true
 	case autoReplySubject.MatchString(o.header.Text("Subject")):
-		return Result{Class: AutoReply, Reason: "the subject of an automatic reply"}, true
-	}
-	for _, name := range []string{"X-Autoreply", "X-Auto-Reply", "X-Autorespond", "X-Autoresponder"} {
-		if has(o.header, name) && !contains(o.header, name, "no") {
-			return Result{Class: AutoReply, Reason: name}, true
-		}
+		return Result{Class: AutoReply, Reason: "the subject of an automatic reply", Doubtful: submitted == "" && !o.nullReturnPath()}, true
 	}
 	return Result{}, false
 }

@@ -34,8 +34,8 @@ const (
 type Result struct {
 	Class  Class
 	Reason string // a few words; never a subject, a text or a file name
-	// Doubtful is set where nothing but a null return path speaks for a report: servers write one for other mail too. It is
-	// better kept for a person than ignored.
+	// Doubtful is set where nothing but a null return path speaks for a report, which servers write for other mail too, or
+	// nothing but a subject for an automatic reply. It is better kept for a person than ignored.
 	Doubtful bool
 }
 

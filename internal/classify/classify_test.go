@@ -178,10 +178,13 @@ func TestDoubtful(t *testing.T) {
 		{"null return path, and made by a machine", message(text, alice, noPath, "Auto-Submitted: auto-generated"), false},
 		{"mailer-daemon", message(wrapped, "From: mailer-daemon@corp.example", noPath), false},
 		{"report", message(multipart("report", text, status), noPath), false},
+		{"subject of a reply alone", message(text, alice, "Subject: Out of office: x"), true},
+		{"subject of a reply, null return path", message(text, alice, noPath, "Subject: Out of office: x"), false},
+		{"auto-replied", message(text, alice, "Auto-Submitted: auto-replied"), false},
 	} {
 		got := Classify(eml.Read([]byte(tt.octets), eml.DefaultLimits()))
-		if got.Class != DSN || got.Doubtful != tt.want {
-			t.Errorf("%s: class %s, doubtful %v, want dsn, %v", tt.name, got.Class, got.Doubtful, tt.want)
+		if (got.Class != DSN && got.Class != AutoReply) || got.Doubtful != tt.want {
+			t.Errorf("%s: class %s, doubtful %v, want a report or reply, %v", tt.name, got.Class, got.Doubtful, tt.want)
 		}
 	}
 }

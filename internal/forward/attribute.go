@@ -99,6 +99,7 @@ const maxNoted = 8
 
 // tokens looks for a secret plus-address among the addresses that our own servers say they delivered to.
 func (a *Attribution) tokens(h eml.Header, reg *mailbox.Registry, forward *mailbox.Mailbox) {
+	unknown := false
 	for _, addr := range deliveredTo(h, border(h, mxHosts(forward))) {
 		_, token := mailbox.SplitDetail(strings.TrimSpace(addr))
 		if token == "" {
@@ -108,11 +109,11 @@ func (a *Attribution) tokens(h eml.Header, reg *mailbox.Registry, forward *mailb
 		if m == nil { // a server on the way may have folded the address
 			m = reg.ByTokenDigest(sha256.Sum256([]byte(strings.ToLower(token))))
 		}
-		if m == nil {
-			a.Trace.Add(trace.Attribute, "token_unknown")
-			continue
-		}
+		unknown = unknown || m == nil
 		a.note(PlusToken, m, Strong)
+	}
+	if unknown {
+		a.Trace.Add(trace.Attribute, "token_unknown")
 	}
 }
 
