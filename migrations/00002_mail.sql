@@ -165,6 +165,7 @@ CREATE TABLE sighting (
   sha256        bytea NOT NULL CHECK (octet_length(sha256) = 32),
   text_digest   bytea NOT NULL CHECK (octet_length(text_digest) = 32),
   text_length   bigint NOT NULL,
+  text_heads    bytea NOT NULL DEFAULT '',
   attachments_digest bytea NOT NULL CHECK (octet_length(attachments_digest) = 32),
   attachments   integer NOT NULL,
   authenticated boolean NOT NULL,
@@ -173,6 +174,7 @@ CREATE TABLE sighting (
   UNIQUE (email_id, mailbox_id, sha256),
   FOREIGN KEY (receipt_id, ordinal) REFERENCES item ON DELETE CASCADE
 );
+COMMENT ON COLUMN sighting.text_heads IS '8 octets of sha256 of the first 64 octets of the normalised text, of the first 128, and so on: they compare texts when the text itself is gone';
 COMMENT ON TABLE sighting IS 'one e-mail met in one mailbox; an identical copy in the same mailbox adds none';
 CREATE INDEX sighting_mailbox ON sighting (mailbox_id, seen_at DESC);
 CREATE INDEX sighting_item ON sighting (receipt_id, ordinal);

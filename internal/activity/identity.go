@@ -167,15 +167,33 @@ func canBePrefix(short, long int) bool {
 // Known is what is kept of a copy that was met before, when its text is not at hand.
 type Known struct {
 	TextDigest        [32]byte
-	TextOctets        int64 // of the normalised text
+	TextOctets        int64  // of the normalised text
+	TextHeads         []byte // 8 octets of sha256 of its first 64 octets, of its first 128, and so on while there are as many
 	AttachmentsDigest [32]byte
 	Attachments       int
+}
+
+const (
+	firstHead  = 64 // octets; of less, a digest could be undone by guessing
+	headOctets = 8
+)
+
+// textHeads returns the heads of a normalised text. They tell what a shorter text is not a prefix of, and, when the text
+// itself was deleted, what it may well be a prefix of.
+func textHeads(text string) []byte {
+	var heads []byte
+	h := sha256.New()
+	for done, n := 0, firstHead; n <= len(text); done, n = n, 2*n {
+		h.Write([]byte(text[done:n]))
+		heads = append(heads, h.Sum(nil)[:headOctets]...)
+	}
+	return heads
 }
 
 // Known returns what is kept of c.
 func (c *Content) Known() Known {
 	return Known{
-		TextDigest: c.TextDigest, TextOctets: int64(len(c.Text)),
+		TextDigest: c.TextDigest, TextOctets: int64(len(c.Text)), TextHeads: textHeads(c.Text),
 		AttachmentsDigest: c.AttachmentsDigest, Attachments: c.Attachments,
 	}
 }
@@ -187,7 +205,8 @@ type Likeness int
 const (
 	Different  Likeness = iota
 	Same                // the same e-mail
-	NeedsWords          // the known text is longer and may begin with this one: only SameText can tell
+	Likely              // the known text is longer and begins as this one does for half of it or more: SameText can tell
+	NeedsWords          // the known text is longer and this one so short that only SameText can tell
 )
 
 // Compare says whether c and the known copy are one e-mail, by the rule of SameText. Attachments are no evidence
@@ -205,7 +224,19 @@ func (c *Content) Compare(k Known) Likeness {
 			return Same
 		}
 	case canBePrefix(len(c.Text), n):
+		return c.compareHead(k)
+	}
+	return Different
+}
+
+// compareHead compares the longest head of c with that of a longer known text.
+func (c *Content) compareHead(k Known) Likeness {
+	heads := textHeads(c.Text)
+	switch n := len(heads); {
+	case n == 0 || len(k.TextHeads) < n:
 		return NeedsWords
+	case bytes.Equal(heads[n-headOctets:], k.TextHeads[n-headOctets:n]):
+		return Likely
 	}
 	return Different
 }

@@ -176,15 +176,15 @@ func (a *attempt) add(e *email) {
 // queueCopies reads what is kept of the copies met before, and which of this batch's were met in the same mailbox.
 func (a *attempt) queueCopies(batch *pgx.Batch, identities [][]byte) {
 	batch.Queue(`
-		SELECT DISTINCT s.email_id, s.text_digest, s.text_length, s.attachments_digest, s.attachments
+		SELECT DISTINCT s.email_id, s.text_digest, s.text_length, s.text_heads, s.attachments_digest, s.attachments
 		FROM email e JOIN sighting s USING (email_id) WHERE e.identity = ANY ($1::bytea[])
 		ORDER BY s.email_id, s.text_digest, s.attachments_digest`, identities).
 		Query(func(rows pgx.Rows) error {
 			var id uuid.UUID
-			var text, attachments []byte
+			var text, heads, attachments []byte
 			var k activity.Known
-			_, err := pgx.ForEachRow(rows, []any{&id, &text, &k.TextOctets, &attachments, &k.Attachments}, func() error {
-				k.TextDigest, k.AttachmentsDigest = [32]byte(text), [32]byte(attachments)
+			_, err := pgx.ForEachRow(rows, []any{&id, &text, &k.TextOctets, &heads, &attachments, &k.Attachments}, func() error {
+				k.TextDigest, k.TextHeads, k.AttachmentsDigest = [32]byte(text), slices.Clone(heads), [32]byte(attachments)
 				a.mail.byID[id].known = append(a.mail.byID[id].known, k)
 				return nil
 			})
@@ -218,9 +218,14 @@ func (a *attempt) loadTexts(ctx context.Context) error {
 	var ids []uuid.UUID
 	for it := range a.recorded {
 		for _, e := range a.mail.byIdentity[it.Email.Key] {
-			if e.shown != nil && e.text == nil && e.compare(&it.Content) == activity.NeedsWords {
+			if e.shown == nil || e.text != nil {
+				continue
+			}
+			switch e.compare(&it.Content) {
+			case activity.Likely, activity.NeedsWords:
 				e.text = new("")
 				ids = append(ids, e.id)
+			case activity.Same, activity.Different:
 			}
 		}
 	}
@@ -240,15 +245,21 @@ func (a *attempt) loadTexts(ctx context.Context) error {
 	return fault.Wrap(err, "read texts to compare")
 }
 
-// compare compares a copy with those that were met before this batch.
+// compare compares a copy with those that were met before this batch. When nothing is kept of them, because they were
+// met in mailboxes that were deleted, only the text that the activity shows can tell.
 func (e *email) compare(c *activity.Content) activity.Likeness {
+	if len(e.known) == 0 && len(e.here) == 0 {
+		return activity.NeedsWords
+	}
 	likeness := activity.Different
 	for _, k := range e.known {
-		switch c.Compare(k) {
+		switch l := c.Compare(k); l {
 		case activity.Same:
-			return activity.Same
-		case activity.NeedsWords:
-			likeness = activity.NeedsWords
+			return l
+		case activity.Likely, activity.NeedsWords:
+			if likeness != activity.Likely {
+				likeness = l
+			}
 		case activity.Different:
 		}
 	}
@@ -257,12 +268,12 @@ func (e *email) compare(c *activity.Content) activity.Likeness {
 
 // is reports whether a copy is one of this e-mail.
 func (e *email) is(c *activity.Content) bool {
-	switch e.compare(c) {
+	switch likeness := e.compare(c); likeness {
 	case activity.Same:
 		return true
-	case activity.NeedsWords:
-		if e.shown == nil {
-			return true // deleted with its text: what may be a copy of it must not bring it back
+	case activity.Likely, activity.NeedsWords:
+		if e.shown == nil && (likeness == activity.Likely || len(e.known) == 0) {
+			return true // deleted with its text: what is a copy of it, as far as can be told, must not bring it back
 		}
 		if e.text != nil && activity.SameText(c.Text, *e.text) {
 			return true
@@ -270,9 +281,14 @@ func (e *email) is(c *activity.Content) bool {
 	case activity.Different:
 	}
 	for _, it := range e.here {
-		likeness := c.Compare(it.Content.Known())
-		if likeness == activity.Same || (likeness == activity.NeedsWords && activity.SameText(c.Text, it.Content.Text)) {
+		switch c.Compare(it.Content.Known()) {
+		case activity.Same:
 			return true
+		case activity.Likely, activity.NeedsWords:
+			if activity.SameText(c.Text, it.Content.Text) {
+				return true
+			}
+		case activity.Different:
 		}
 	}
 	return false

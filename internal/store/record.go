@@ -95,18 +95,19 @@ func (a *attempt) queueSightings(batch *pgx.Batch) {
 	var mailboxes, receipts, lengths []int64
 	var ordinals, attachments []int32
 	var vias []*int64
-	var sums, texts, attachmentSums [][]byte
+	var sums, texts, heads, attachmentSums [][]byte
 	var authenticated []bool
 	var how []string
 	for it := range a.decided {
 		if !it.sights {
 			continue
 		}
-		c := &it.Content
+		c, known := &it.Content, it.Content.Known()
 		emails, mailboxes = append(emails, &it.email.id), append(mailboxes, it.MailboxID)
 		receipts, ordinals = append(receipts, it.m.rowID), append(ordinals, int32(it.Ordinal))
 		vias, sums = append(vias, a.idIfAlive(it.ViaID)), append(sums, c.SHA256[:])
-		texts, lengths = append(texts, c.TextDigest[:]), append(lengths, int64(len(c.Text)))
+		texts, lengths = append(texts, c.TextDigest[:]), append(lengths, known.TextOctets)
+		heads = append(heads, nonNil(known.TextHeads))
 		attachmentSums, attachments = append(attachmentSums, c.AttachmentsDigest[:]), append(attachments, int32(c.Attachments))
 		authenticated, how = append(authenticated, c.Authenticated), append(how, clean(c.Authentication, maxShort))
 	}
@@ -115,12 +116,20 @@ func (a *attempt) queueSightings(batch *pgx.Batch) {
 	}
 	batch.Queue(`
 		INSERT INTO sighting (sighting_id, email_id, mailbox_id, receipt_id, ordinal, via_mailbox_id, sha256, text_digest,
-			text_length, attachments_digest, attachments, authenticated, authentication)
+			text_length, text_heads, attachments_digest, attachments, authenticated, authentication)
 		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::integer[], $6::bigint[], $7::bytea[],
-			$8::bytea[], $9::bigint[], $10::bytea[], $11::integer[], $12::boolean[], $13::text[])
+			$8::bytea[], $9::bigint[], $10::bytea[], $11::bytea[], $12::integer[], $13::boolean[], $14::text[])
 		ON CONFLICT (email_id, mailbox_id, sha256) DO NOTHING`,
-		newIDs(len(emails)), emails, mailboxes, receipts, ordinals, vias, sums, texts, lengths, attachmentSums, attachments,
-		authenticated, how)
+		newIDs(len(emails)), emails, mailboxes, receipts, ordinals, vias, sums, texts, lengths, heads, attachmentSums,
+		attachments, authenticated, how)
+}
+
+// nonNil returns octets that are not NULL in an array.
+func nonNil(octets []byte) []byte {
+	if octets == nil {
+		return []byte{}
+	}
+	return octets
 }
 
 // queueEvents tells what happened, in the batch's order: activities that were created, the conflicts among them, copies
