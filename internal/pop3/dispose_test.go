@@ -19,15 +19,15 @@ func deleteAll(refs []source.Ref) []source.Order {
 }
 
 // outcomes is what became of orders: the Done, or the code of the error.
-func outcomes(t testing.TB, orders []source.Order, disposed []source.Disposed) []string {
-	t.Helper()
+func outcomes(tb testing.TB, orders []source.Order, disposed []source.Disposed) []string {
+	tb.Helper()
 	if len(disposed) != len(orders) {
-		t.Fatalf("Dispose: got %d answers; want %d", len(disposed), len(orders))
+		tb.Fatalf("Dispose: got %d answers; want %d", len(disposed), len(orders))
 	}
 	out := make([]string, len(disposed))
 	for i, d := range disposed {
 		if d.ReceiptID != orders[i].ReceiptID {
-			t.Errorf("answer %d is about receipt %d; want %d", i, d.ReceiptID, orders[i].ReceiptID)
+			tb.Errorf("answer %d is about receipt %d; want %d", i, d.ReceiptID, orders[i].ReceiptID)
 		}
 		if out[i] = string(d.Done); d.Err != nil {
 			_, code, _, _ := fault.Describe(d.Err)

@@ -23,78 +23,72 @@ import (
 )
 
 // TestDovecot shares one server: each subtest has an account of its own.
-func TestDovecot(t *testing.T) {
+func TestDovecot(t *testing.T) { //nolint:tparallel // one after the other: a failed log-in slows down others from its address
 	t.Parallel()
 	d := mailtest.StartDovecot(t)
-	tests := map[string]func(t *testing.T, d *mailtest.Dovecot, name string){
-		"octets":            dovecotOctets,
-		"delete":            dovecotDelete,
-		"dropped":           dovecotDropped,
-		"wrong-password":    dovecotWrongPassword,
-		"dates":             dovecotDates,
-		"too-large":         dovecotTooLarge,
-		"cancelled":         dovecotCancelled,
-		"unknown-authority": dovecotUnknownAuthority,
+	at := func(name string) account {
+		d.AddUser(t, name, password) // all of them before the first log-in: Dovecot looks at its accounts once a second
+		return account{d, name}
 	}
-	for name := range tests { // before the first log-in: Dovecot looks at its accounts once a second
-		d.AddUser(t, name, password)
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { test(t, d, name) }) // one after the other: log-ins from one address are counted
-	}
+	octets, deleted, dropped, sasl, guarded, dated, large, cancelled := at("octets"), at("delete"), at("dropped"), at("sasl"),
+		at("guarded"), at("dates"), at("large"), at("cancelled")
+	t.Run("Octets", octets.octets)
+	t.Run("Delete", deleted.delete)
+	t.Run("DroppedBeforeQUIT", dropped.dropped)
+	t.Run("SASL", sasl.sasl)
+	t.Run("WrongPassword", guarded.wrongPassword)
+	t.Run("Dates", dated.dates)
+	t.Run("TooLarge", large.tooLarge)
+	t.Run("Cancelled", cancelled.cancelled)
+	t.Run("UnknownAuthority", guarded.unknownAuthority)
 }
 
-// TestDovecotSASL logs in where USER is not offered.
-func TestDovecotSASL(t *testing.T) {
-	t.Parallel()
-	for _, secret := range []string{"pw", strings.Repeat("a long secret ", 20)} {
-		srv := &script{caps: []string{"UIDL", "TOP", "SASL PLAIN"}, answers: map[string]string{"AUTH PLAIN": "+ \r\n"}}
-		if _, err := opener(t).Open(t.Context(), srv.start(t), user, secret); err != nil {
-			t.Errorf("Open with a secret of %d octets: %v", len(secret), err)
-		}
-	}
+// account is an account of a Dovecot, for one test.
+type account struct {
+	*mailtest.Dovecot
+	name string
 }
 
 // deliver puts messages into an account.
-func deliver(t testing.TB, d *mailtest.Dovecot, name string, messages ...string) {
-	t.Helper()
+func (a account) deliver(tb testing.TB, messages ...string) {
+	tb.Helper()
 	for i, m := range messages {
-		d.WriteFile(t, name, "INBOX", fmt.Sprintf("%d.m%d.example", 1_700_000_000+i, i), []byte(m))
+		a.WriteFile(tb, a.name, "INBOX", fmt.Sprintf("%d.m%d.example", 1_700_000_000+i, i), []byte(m))
 	}
 }
 
-func logIn(t testing.TB, d *mailtest.Dovecot, mode mailbox.TLSMode, name string) *pop3.Session {
-	t.Helper()
-	s, err := opener(t).Open(t.Context(), d.Profile(mailbox.POP3, mode), name, password)
+func (a account) logIn(tb testing.TB, mode mailbox.TLSMode) *pop3.Session {
+	tb.Helper()
+	s, err := opener(tb).Open(tb.Context(), a.Profile(mailbox.POP3, mode), a.name, password)
 	if err != nil {
-		t.Fatalf("Open with %s: %v", mode, err)
+		tb.Fatalf("Open with %s: %v", mode, err)
 	}
-	t.Cleanup(func() { _ = s.Close(context.Background()) }) // tests that care look at it
+	tb.Cleanup(func() { _ = s.Close(tb.Context()) }) // tests that care look at it
 	return s
 }
 
 // plainly returns every message of a maildrop as a plain socket gets it, with the simplest reading there is.
-func plainly(t testing.TB, d *mailtest.Dovecot, name string, count int) []string {
-	t.Helper()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", d.Address(mailbox.POP3))
+func (a account) plainly(tb testing.TB, count int) []string {
+	tb.Helper()
+	conn, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", a.Address(mailbox.POP3))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // only read
 	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r := bufio.NewReader(conn)
 	say := func(command string) {
 		if _, err := io.WriteString(conn, command); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if reply, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(reply, "+OK") {
-			t.Fatalf("%q: got %q, %v", command, reply, err)
+			tb.Fatalf("%q: got %q, %v", command, reply, err)
 		}
 	}
 	say("")
-	say("USER " + name + "\r\n")
+	say("USER " + a.name + "\r\n")
 	say("PASS " + password + "\r\n")
 	out := make([]string, count)
 	for i := range out {
@@ -103,7 +97,7 @@ func plainly(t testing.TB, d *mailtest.Dovecot, name string, count int) []string
 		for !bytes.HasSuffix(stream, []byte("\r\n.\r\n")) {
 			octet, err := r.ReadByte()
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			stream = append(stream, octet)
 		}
@@ -113,7 +107,7 @@ func plainly(t testing.TB, d *mailtest.Dovecot, name string, count int) []string
 	return out
 }
 
-func dovecotOctets(t *testing.T, d *mailtest.Dovecot, name string) {
+func (a account) octets(t *testing.T) {
 	messages := []string{
 		"Subject: plain\r\n\r\nbody\r\n",
 		"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\n...b\r\n\r\n.\r\n",
@@ -127,11 +121,11 @@ func dovecotOctets(t *testing.T, d *mailtest.Dovecot, name string) {
 	for i := range 60 {
 		messages = append(messages, fmt.Sprintf("Subject: %d\r\n\r\n%s", i, noise(200*i)))
 	}
-	deliver(t, d, name, messages...)
-	want := plainly(t, d, name, len(messages))
+	a.deliver(t, messages...)
+	want := a.plainly(t, len(messages))
 	slices.Sort(want) // the order of files delivered within a second is Dovecot's
 	for _, mode := range []mailbox.TLSMode{mailbox.ImplicitTLS, mailbox.StartTLS, mailbox.Plaintext} {
-		s := logIn(t, d, mode, name)
+		s := a.logIn(t, mode)
 		l := list(t, s)
 		if !l.Complete || l.Messages != len(messages) || len(l.Refs) != len(messages) {
 			t.Fatalf("%s: List: got %d of %d messages, complete %t; want %d", mode, len(l.Refs), l.Messages, l.Complete, len(messages))
@@ -158,7 +152,7 @@ func dovecotOctets(t *testing.T, d *mailtest.Dovecot, name string) {
 
 // noise is n octets with awkward line ends and dots.
 func noise(n int) string {
-	r := rand.New(rand.NewPCG(1, uint64(n))) //nolint:gosec // the same each time
+	r := rand.New(rand.NewPCG(1, uint64(n)))
 	var b strings.Builder
 	for b.Len() < n {
 		b.WriteString([]string{"\r\n", ".", "\n", "\r\n.", "word ", "\r\n..\r\n", "long line ", "\xe4"}[r.IntN(8)])
@@ -166,15 +160,15 @@ func noise(n int) string {
 	return b.String() + "\r\n"
 }
 
-func dovecotDelete(t *testing.T, d *mailtest.Dovecot, name string) {
-	deliver(t, d, name, "Subject: 1\r\n\r\n", "Subject: 22\r\n\r\n", "Subject: 333\r\n\r\n")
-	s := logIn(t, d, mailbox.ImplicitTLS, name)
+func (a account) delete(t *testing.T) {
+	a.deliver(t, "Subject: 1\r\n\r\n", "Subject: 22\r\n\r\n", "Subject: 333\r\n\r\n")
+	s := a.logIn(t, mailbox.ImplicitTLS)
 	refs := list(t, s).Refs
 	disposed, err := s.Dispose(t.Context(), deleteAll(refs[1:2]))
 	if err != nil || disposed[0].Done != source.DoneYes {
 		t.Fatalf("Dispose: got %+v, %v; want done", disposed, err)
 	}
-	s = logIn(t, d, mailbox.StartTLS, name)
+	s = a.logIn(t, mailbox.StartTLS)
 	left := list(t, s)
 	if got, want := ids(left.Refs), ids([]source.Ref{refs[0], refs[2]}); !slices.Equal(got, want) || !left.Complete {
 		t.Errorf("after Dispose: got %q, complete %t; want %q", got, left.Complete, want)
@@ -186,7 +180,7 @@ func dovecotDelete(t *testing.T, d *mailtest.Dovecot, name string) {
 	if got, want := outcomes(t, deleteAll(refs), disposed), []string{"done", "gone", "done"}; !slices.Equal(got, want) {
 		t.Errorf("second Dispose: got %q; want %q", got, want)
 	}
-	empty := list(t, logIn(t, d, mailbox.Plaintext, name))
+	empty := list(t, a.logIn(t, mailbox.Plaintext))
 	if len(empty.Refs) != 0 || !empty.Complete || empty.Messages != 0 {
 		t.Errorf("List of an empty maildrop: got %+v; want none, complete", empty)
 	}
@@ -200,13 +194,13 @@ func ids(refs []source.Ref) []string {
 	return out
 }
 
-// dovecotDropped loses the connection after DELE: nothing is deleted, and nothing counts as deleted.
-func dovecotDropped(t *testing.T, d *mailtest.Dovecot, name string) {
-	deliver(t, d, name, "Subject: 1\r\n\r\n", "Subject: 2\r\n\r\n")
-	front, cut := proxy(t, d.Address(mailbox.POP3), "QUIT")
-	p := d.Profile(mailbox.POP3, mailbox.Plaintext)
+// dropped loses the connection after DELE: nothing is deleted, and nothing counts as deleted.
+func (a account) dropped(t *testing.T) {
+	a.deliver(t, "Subject: 1\r\n\r\n", "Subject: 2\r\n\r\n")
+	front, cut := proxy(t, a.Address(mailbox.POP3), "QUIT", "")
+	p := a.Profile(mailbox.POP3, mailbox.Plaintext)
 	p.Port = front
-	s, err := opener(t).Open(t.Context(), p, name, password)
+	s, err := opener(t).Open(t.Context(), p, a.name, password)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
@@ -217,18 +211,18 @@ func dovecotDropped(t *testing.T, d *mailtest.Dovecot, name string) {
 		t.Errorf("Dispose: got %q; want none done", got)
 	}
 	<-cut
-	if l := list(t, logIn(t, d, mailbox.Plaintext, name)); len(l.Refs) != 2 {
+	if l := list(t, a.logIn(t, mailbox.Plaintext)); len(l.Refs) != 2 {
 		t.Errorf("after a lost QUIT: %d messages are left; want 2", len(l.Refs))
 	}
 }
 
-// proxy forwards one connection until the client says word, and cuts it then. It returns its port, and a channel that is
-// closed when both sides are.
-func proxy(t testing.TB, address, word string) (port int, cut <-chan struct{}) {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+// proxy forwards one connection until the client says word, and cuts it then. Lines that are hide do not come through. It
+// returns its port, and a channel that is closed when both sides are.
+func proxy(tb testing.TB, address, word, hide string) (port int, cut <-chan struct{}) {
+	tb.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -238,14 +232,25 @@ func proxy(t testing.TB, address, word string) (port int, cut <-chan struct{}) {
 			return
 		}
 		defer client.Close() //nolint:errcheck // it is to be cut
-		server, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", address)
+		server, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", address)
 		if err != nil {
 			return
 		}
 		answers := make(chan struct{})
 		go func() {
 			defer close(answers)
-			_, _ = io.Copy(client, server)
+			for r := bufio.NewReader(server); ; {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if strings.TrimSpace(line) == hide {
+					continue
+				}
+				if _, err := io.WriteString(client, line); err != nil {
+					return
+				}
+			}
 		}()
 		r := bufio.NewReader(client)
 		for {
@@ -260,25 +265,42 @@ func proxy(t testing.TB, address, word string) (port int, cut <-chan struct{}) {
 		_ = server.Close()
 		<-answers
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = ln.Close()
 		<-done
 	})
 	return ln.Addr().(*net.TCPAddr).Port, done
 }
 
-func dovecotWrongPassword(t *testing.T, d *mailtest.Dovecot, name string) {
+// sasl logs in with AUTH PLAIN: the server's USER is hidden.
+func (a account) sasl(t *testing.T) {
+	front, _ := proxy(t, a.Address(mailbox.POP3), "PASS", "USER")
+	p := a.Profile(mailbox.POP3, mailbox.Plaintext)
+	p.Port = front
+	s, err := opener(t).Open(t.Context(), p, a.name, password)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	if l := list(t, s); !l.Complete {
+		t.Errorf("List: got %+v; want it complete", l)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func (a account) wrongPassword(t *testing.T) {
 	const wrong = "not the right one"
-	_, err := opener(t).Open(t.Context(), d.Profile(mailbox.POP3, mailbox.ImplicitTLS), name, wrong)
+	_, err := opener(t).Open(t.Context(), a.Profile(mailbox.POP3, mailbox.ImplicitTLS), a.name, wrong)
 	check(t, "Open", err, fault.Auth, "auth_refused")
 	if err != nil && strings.Contains(err.Error(), wrong) {
 		t.Errorf("Open: the error holds the password: %v", err)
 	}
 }
 
-func dovecotDates(t *testing.T, d *mailtest.Dovecot, name string) {
-	deliver(t, d, name, "Received: from a\r\n by b; Mon, 6 May 2024 07:08:09 +0000\r\nDate: Tue, 7 May 2024 00:00:00 +0000\r\n\r\nbody\r\n")
-	l, err := logIn(t, d, mailbox.ImplicitTLS, name).List(t.Context(), "INBOX", source.Since{Dates: true})
+func (a account) dates(t *testing.T) {
+	a.deliver(t, "Received: from a\r\n by b; Mon, 6 May 2024 07:08:09 +0000\r\nDate: Tue, 7 May 2024 00:00:00 +0000\r\n\r\nbody\r\n")
+	l, err := a.logIn(t, mailbox.ImplicitTLS).List(t.Context(), "INBOX", source.Since{Dates: true})
 	if err != nil {
 		t.Fatalf("List: %v", err)
 	}
@@ -287,9 +309,9 @@ func dovecotDates(t *testing.T, d *mailtest.Dovecot, name string) {
 	}
 }
 
-func dovecotTooLarge(t *testing.T, d *mailtest.Dovecot, name string) {
-	deliver(t, d, name, "Subject: large\r\n\r\n"+strings.Repeat("0123456789\r\n", 100_000), "Subject: small\r\n\r\n")
-	s := logIn(t, d, mailbox.ImplicitTLS, name)
+func (a account) tooLarge(t *testing.T) {
+	a.deliver(t, "Subject: large\r\n\r\n"+strings.Repeat("0123456789\r\n", 100_000), "Subject: small\r\n\r\n")
+	s := a.logIn(t, mailbox.ImplicitTLS)
 	got, err := fetch(t, s, list(t, s).Refs, 100_000)
 	if err != nil {
 		t.Fatalf("Fetch: %v", err)
@@ -304,14 +326,14 @@ func dovecotTooLarge(t *testing.T, d *mailtest.Dovecot, name string) {
 	}
 }
 
-// dovecotCancelled stops in the middle of a Fetch: what was handed over is whole, and the error says that we were stopped.
-func dovecotCancelled(t *testing.T, d *mailtest.Dovecot, name string) {
+// cancelled stops in the middle of a Fetch: what was handed over is whole, and the error says that we were stopped.
+func (a account) cancelled(t *testing.T) {
 	var messages []string
 	for i := range 40 {
 		messages = append(messages, fmt.Sprintf("Subject: %d\r\n\r\n%s", i, strings.Repeat("0123456789\r\n", 5000)))
 	}
-	deliver(t, d, name, messages...)
-	s := logIn(t, d, mailbox.Plaintext, name)
+	a.deliver(t, messages...)
+	s := a.logIn(t, mailbox.Plaintext)
 	refs := list(t, s).Refs
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -333,8 +355,8 @@ func dovecotCancelled(t *testing.T, d *mailtest.Dovecot, name string) {
 	}
 }
 
-func dovecotUnknownAuthority(t *testing.T, d *mailtest.Dovecot, _ string) {
-	p := d.Profile(mailbox.POP3, mailbox.ImplicitTLS)
+func (a account) unknownAuthority(t *testing.T) {
+	p := a.Profile(mailbox.POP3, mailbox.ImplicitTLS)
 	p.CAFile = ""
 	_, err := (&pop3.Opener{Dialer: &dial.Dialer{}}).Open(t.Context(), p, user, password)
 	if e, ok := errors.AsType[*fault.Error](err); !ok || e.Class != fault.Permanent || e.Hint == "" {
@@ -350,10 +372,11 @@ func BenchmarkDovecot(b *testing.B) {
 		messages[i] = fmt.Sprintf("Subject: %d\r\n\r\n%s", i, strings.Repeat("0123456789 0123456789 0123456789\r\n", 200))
 	}
 	d.AddUser(b, "bench", password)
-	deliver(b, d, "bench", messages...)
+	a := account{d, "bench"}
+	a.deliver(b, messages...)
 	for _, mode := range []mailbox.TLSMode{mailbox.Plaintext, mailbox.ImplicitTLS} {
 		b.Run(string(mode), func(b *testing.B) {
-			s := logIn(b, d, mode, "bench")
+			s := a.logIn(b, mode)
 			refs := list(b, s).Refs
 			b.SetBytes(int64(len(refs)) * refs[0].Octets)
 			for b.Loop() {

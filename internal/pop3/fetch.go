@@ -21,7 +21,7 @@ const (
 // Fetch hands over the octets of refs, which List of this session has returned, each by exactly one call of take, in any
 // order; or it returns an error. It does not return take's error wrapped in anything.
 //
-// A message of more than maxOctets is source.ErrTooLarge, with its header if the server has TOP. One that the server
+// A message of more than maxOctets, which must be positive, is source.ErrTooLarge, with its header if the server has TOP. One that the server
 // refuses because it is gone is source.ErrVanished. One that it refuses for a reason of its own, or that is far longer
 // than listed, is a Poison (retr_refused, size_mismatch). If it refuses several and hands out none, the fault is the
 // server's: Fetch fails, and no message is blamed.
@@ -130,7 +130,7 @@ func (f *fetcher) limit(j job) int64 {
 
 func (f *fetcher) octets(i int) (expected, bound int64) {
 	limit := f.limit(f.jobs[i])
-	return limit, stuffed(limit) + drainOctets + simpleOctets
+	return min(f.jobs[i].ref.Octets, limit), stuffed(limit) + drainOctets + simpleOctets
 }
 
 // stuffed is how long octets can become by dot-stuffing: a line of one dot, three octets, becomes one of four.

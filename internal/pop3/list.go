@@ -120,6 +120,9 @@ func (s *Session) uidl(ctx context.Context, l *lister) error {
 	if r.ok || l.messages == 0 && s.can("UIDL") && !r.temporary() {
 		return nil
 	}
+	if s.can("UIDL") {
+		return r.fault("UIDL", fault.Transient, "uidl_refused", "the server does not list the maildrop: look at its log")
+	}
 	return r.fault("UIDL", fault.Permanent, "uidl_missing",
 		"the server has no UIDL, without which no message can be known again: switch it on there, or use IMAP")
 }
@@ -255,19 +258,30 @@ type match struct {
 
 // byIdentity looks refs up by unique-id and size, whatever their numbers are, in one walk over the listing.
 func (s *Session) byIdentity(refs []source.Ref) []match {
-	matches := make([]match, len(refs))
-	wanted := make(map[string][]int, len(refs))
-	for i, ref := range refs {
-		wanted[ref.UniqueID] = append(wanted[ref.UniqueID], i)
+	type identity struct {
+		uniqueID string
+		octets   int64
+	}
+	exact := make(map[identity]match, len(refs))
+	named := make(map[string]int, len(refs))
+	for _, ref := range refs {
+		exact[identity{ref.UniqueID, ref.Octets}] = match{}
+		named[ref.UniqueID] = 0
 	}
 	for _, e := range s.entries {
-		for _, i := range wanted[e.uniqueID] {
-			matches[i].uniqueID++
-			if refs[i].Octets == e.octets {
-				matches[i].exact++
-				matches[i].entry = e
-			}
+		n, ok := named[e.uniqueID]
+		if !ok {
+			continue
 		}
+		named[e.uniqueID] = n + 1
+		if m, ok := exact[identity{e.uniqueID, e.octets}]; ok {
+			exact[identity{e.uniqueID, e.octets}] = match{entry: e, exact: m.exact + 1}
+		}
+	}
+	matches := make([]match, len(refs))
+	for i, ref := range refs {
+		matches[i] = exact[identity{ref.UniqueID, ref.Octets}]
+		matches[i].uniqueID = named[ref.UniqueID]
 	}
 	return matches
 }

@@ -92,6 +92,7 @@ func TestListFails(t *testing.T) {
 	}{
 		"no UIDL":                   {nil, map[string]string{"UIDL": "-ERR unknown command\r\n"}, fault.Permanent, "uidl_missing"},
 		"no UIDL, maildrop empty":   {[]string{"TOP"}, map[string]string{"UIDL": "-ERR unknown\r\n", "STAT": "+OK 0 0\r\n"}, fault.Permanent, "uidl_missing"},
+		"UIDL fails, though there":  {allCaps, map[string]string{"UIDL": "-ERR index is corrupt\r\n"}, fault.Transient, "uidl_refused"},
 		"UIDL fails for now":        {allCaps, map[string]string{"UIDL": "-ERR [SYS/TEMP] x\r\n"}, fault.Transient, "server_temporary"},
 		"LIST refused":              {allCaps, map[string]string{"LIST": "-ERR x\r\n"}, fault.Transient, "list_refused"},
 		"STAT refused":              {allCaps, map[string]string{"STAT": "-ERR [IN-USE] x\r\n"}, fault.Transient, "maildrop_in_use"},

@@ -54,7 +54,7 @@ func (r reply) temporary() bool {
 func (r reply) noSuchMessage() bool {
 	text := strings.ToLower(r.text)
 	for _, phrase := range []string{
-		"no such message", "no such msg", "there's no message", "there is no message", "message not found", "no message",
+		"no such message", "no such msg", "there's no message", "there is no message", "message not found", "no message with", "no message number",
 		"does not exist", "doesn't exist", "already deleted", "has been deleted", "is deleted", "expunged",
 		"invalid message number", "out of range",
 	} {

@@ -2,10 +2,10 @@ package pop3_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,14 +56,14 @@ type script struct {
 	sent    int64 // octets of a flood
 }
 
-var allCaps = []string{"USER", "UIDL", "TOP", "PIPELINING", "RESP-CODES"} //nolint:gochecknoglobals // a constant of sorts
+var allCaps = []string{"USER", "UIDL", "TOP", "PIPELINING", "RESP-CODES"}
 
 // start runs the script on loopback until the test ends, and returns a profile for it.
-func (s *script) start(t testing.TB) *mailbox.Profile {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+func (s *script) start(tb testing.TB) *mailbox.Profile {
+	tb.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -78,9 +78,9 @@ func (s *script) start(t testing.TB) *mailbox.Profile {
 			})
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := ln.Close(); err != nil {
-			t.Errorf("close the listener: %v", err)
+			tb.Errorf("close the listener: %v", err)
 		}
 		wg.Wait()
 	})
@@ -174,7 +174,7 @@ func (s *script) answer(line string, deleted map[int]bool) string {
 		if s.caps == nil {
 			return "-ERR unknown command\r\n"
 		}
-		return "+OK\r\n" + strings.Join(append(s.caps[:len(s.caps):len(s.caps)], ".\r\n"), "\r\n")
+		return "+OK\r\n" + strings.Join(append(slices.Clip(s.caps), ".\r\n"), "\r\n")
 	case "STAT":
 		return fmt.Sprintf("+OK %d 1\r\n", len(s.messages))
 	case "UIDL", "LIST":
@@ -241,26 +241,26 @@ func mails(n int) []stored {
 	return out
 }
 
-func open(t testing.TB, p *mailbox.Profile) *pop3.Session {
-	t.Helper()
-	s, err := opener(t).Open(t.Context(), p, user, password)
+func open(tb testing.TB, p *mailbox.Profile) *pop3.Session {
+	tb.Helper()
+	s, err := opener(tb).Open(tb.Context(), p, user, password)
 	if err != nil {
-		t.Fatalf("Open: %v", err)
+		tb.Fatalf("Open: %v", err)
 	}
-	t.Cleanup(func() { _ = s.Close(context.Background()) }) // tests that care look at it
+	tb.Cleanup(func() { _ = s.Close(tb.Context()) }) // tests that care look at it
 	return s
 }
 
-func opener(t testing.TB) *pop3.Opener {
-	t.Helper()
-	return &pop3.Opener{SpoolDir: t.TempDir(), Dialer: &dial.Dialer{}}
+func opener(tb testing.TB) *pop3.Opener {
+	tb.Helper()
+	return &pop3.Opener{SpoolDir: tb.TempDir(), Dialer: &dial.Dialer{}}
 }
 
-func list(t testing.TB, s *pop3.Session) source.Listing {
-	t.Helper()
-	l, err := s.List(t.Context(), "INBOX", source.Since{})
+func list(tb testing.TB, s *pop3.Session) source.Listing {
+	tb.Helper()
+	l, err := s.List(tb.Context(), "INBOX", source.Since{})
 	if err != nil {
-		t.Fatalf("List: %v", err)
+		tb.Fatalf("List: %v", err)
 	}
 	return l
 }
@@ -269,14 +269,14 @@ func list(t testing.TB, s *pop3.Session) source.Listing {
 type took map[string]string
 
 // fetch runs Fetch; a message's octets, or its error's code or text, are its value.
-func fetch(t testing.TB, s *pop3.Session, refs []source.Ref, maxOctets int64) (took, error) {
-	t.Helper()
+func fetch(tb testing.TB, s *pop3.Session, refs []source.Ref, maxOctets int64) (took, error) {
+	tb.Helper()
 	out := took{}
-	err := s.Fetch(t.Context(), refs, maxOctets, func(f source.Fetched) error {
+	err := s.Fetch(tb.Context(), refs, maxOctets, func(f source.Fetched) error {
 		if _, ok := out[f.Ref.UniqueID]; ok {
-			t.Errorf("message %q was handed over twice", f.Ref.UniqueID)
+			tb.Errorf("message %q was handed over twice", f.Ref.UniqueID)
 		}
-		out[f.Ref.UniqueID] = describe(t, f)
+		out[f.Ref.UniqueID] = describe(tb, f)
 		return nil
 	})
 	return out, err

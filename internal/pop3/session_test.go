@@ -15,13 +15,13 @@ import (
 )
 
 // describe returns a message's octets, or "code" and "| header" of what came instead.
-func describe(t testing.TB, f source.Fetched) string {
-	t.Helper()
+func describe(tb testing.TB, f source.Fetched) string {
+	tb.Helper()
 	octets := ""
 	if f.Raw != nil {
 		octets = string(f.Raw.Bytes())
 		if err := f.Raw.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			tb.Errorf("Close: %v", err)
 		}
 	}
 	switch {
@@ -35,15 +35,15 @@ func describe(t testing.TB, f source.Fetched) string {
 		_, code, _, _ := fault.Describe(f.Err)
 		return "poison " + code
 	}
-	t.Errorf("message %q: got error %v of class %s", f.Ref.UniqueID, f.Err, fault.ClassOf(f.Err))
+	tb.Errorf("message %q: got error %v of class %s", f.Ref.UniqueID, f.Err, fault.ClassOf(f.Err))
 	return "?"
 }
 
-func check(t testing.TB, what string, err error, class fault.Class, code string) {
-	t.Helper()
+func check(tb testing.TB, what string, err error, class fault.Class, code string) {
+	tb.Helper()
 	gotClass, gotCode, _, _ := fault.Describe(err)
 	if gotClass != class || gotCode != code {
-		t.Errorf("%s: got %s %s (%v); want %s %s", what, gotClass, gotCode, err, class, code)
+		tb.Errorf("%s: got %s %s (%v); want %s %s", what, gotClass, gotCode, err, class, code)
 	}
 }
 
@@ -211,9 +211,9 @@ func TestNothingLastsForEver(t *testing.T) {
 }
 
 // everything runs a whole session and returns its first error.
-func everything(ctx context.Context, t testing.TB, p *mailbox.Profile) error {
-	t.Helper()
-	s, err := opener(t).Open(ctx, p, user, password)
+func everything(ctx context.Context, tb testing.TB, p *mailbox.Profile) error {
+	tb.Helper()
+	s, err := opener(tb).Open(ctx, p, user, password)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func everything(ctx context.Context, t testing.TB, p *mailbox.Profile) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Fetch(ctx, l.Refs, maxTotal, func(f source.Fetched) error { describe(t, f); return nil }); err != nil {
+	if err := s.Fetch(ctx, l.Refs, maxTotal, func(f source.Fetched) error { describe(tb, f); return nil }); err != nil {
 		return err
 	}
 	_, err = s.Dispose(ctx, deleteAll(l.Refs))
