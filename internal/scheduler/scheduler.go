@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -233,11 +234,19 @@ func (s *Scheduler) guarded(ctx context.Context, l mailbox.Lease) (next time.Dur
 		}
 		s.stats.panics.Add(1)
 		s.cfg.Log.ErrorContext(ctx, "poll panicked", "mailbox_id", l.MailboxID, "host", l.Host,
-			"panic_type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			"panic", panicText(p), "stack", string(debug.Stack()))
 		next, err = 0, fault.New(fault.Transient, "poll_panicked",
 			"this is a fault of Postroom: please report it with the stack from the log", errPanicked)
 	}()
 	return s.poll(ctx, l)
+}
+
+// panicText says what the poll panicked with, where that cannot hold a message's text.
+func panicText(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a value of type %T", p)
 }
 
 // errPanicked stands for what a poll panicked with: that may hold a message's text, so that it is not repeated.

@@ -99,3 +99,8 @@ func stateText(text string) string {
 	}
 	return text[:n] + "…"
 }
+
+// PollFailed is DB.PollFailed.
+func (d *Daemon) PollFailed(ctx context.Context, l mailbox.Lease, cause error) (time.Duration, error) {
+	return d.db.PollFailed(ctx, l, cause)
+}
