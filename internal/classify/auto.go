@@ -33,8 +33,6 @@ func autoReply(o *outer) (Result, bool) {
 }
 
 // autoReplySubject matches what Exchange and others put before the subject of an out-of-office reply.
-//
-//nolint:gochecknoglobals // compiled once, never changed
 var autoReplySubject = regexp.MustCompile(`(?i)^\s*(automatic reply|auto(matic)?[ -]?(reply|response|antwort)|out of (the )?office|` +
 	`automatische antwort|abwesend|abwesenheit(s|:| )|réponse automatique|risposta automatica|respuesta automática|` +
 	`resposta automática|automatisch antwoord|autosvar|automaattinen vastaus|odpowiedź automatyczna)`)
@@ -67,8 +65,6 @@ func (o *outer) ruleMadeBySender() bool {
 }
 
 // forwardSubject matches the prefixes of forwarded mail in the languages of common clients.
-//
-//nolint:gochecknoglobals // compiled once, never changed
 var forwardSubject = regexp.MustCompile(`(?i)^\s*(\[?fwd?|wg|tr|rv|i|enc|vs|vb|doorst|pd|továbbítás)\s*(\[\d+\])?:`)
 
 // forwarded reports whether the outer header says that something was forwarded.

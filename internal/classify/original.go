@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/postroom/postroom/internal/eml"
@@ -28,15 +29,14 @@ func (o Original) Encoded(m *eml.Message) []byte {
 
 // where names the part without a word of the sender's.
 func (o Original) where() string {
-	switch t := o.Part.MediaType; {
-	case t == "message/rfc822" || t == "message/global":
+	switch o.Part.MediaType {
+	case "message/rfc822", "message/global":
 		if len(o.Within) == 0 {
-			return "its body, " + t
+			return "its body, " + o.Part.MediaType
 		}
-		return t
-	default:
-		return "a file"
+		return o.Part.MediaType
 	}
+	return "a file"
 }
 
 // Originals returns the parts of m that carry a forwarded message, in their order. Exactly one level: what stands inside
@@ -53,7 +53,7 @@ func Originals(m *eml.Message) []Original {
 			if p.MediaType == "multipart/digest" || p.MediaType == "multipart/report" {
 				return
 			}
-			inside := append(within[:len(within):len(within)], p)
+			inside := append(slices.Clip(within), p)
 			for _, child := range p.Children {
 				search(child, inside)
 			}
@@ -138,7 +138,7 @@ func uuencoded(m *eml.Message, p *eml.Part) []eml.Span {
 	}
 }
 
-//nolint:gochecknoglobals // compiled once, never changed
+// What stands around a uuencoded message.
 var (
 	uuBegin = regexp.MustCompile(`(?m)^begin [0-7]{3,4} [^\r\n]{1,255}\.(?i:eml|u8msg)[ \t]*\r?$`)
 	uuEnd   = regexp.MustCompile(`(?m)^end[ \t]*\r?$`)
@@ -163,7 +163,7 @@ func lies(encoding string, octets []byte) bool {
 	}
 }
 
-//nolint:gochecknoglobals // compiled once, never changed
+// qpRest matches what may follow "=" in quoted-printable (RFC 2045 section 6.7).
 var qpRest = regexp.MustCompile(`^([0-9A-Fa-f]{2}|[ \t]*(\r|\n|$))`)
 
 func peek(r io.Reader) eml.Header {

@@ -119,8 +119,6 @@ func addressKind(a eml.Address) sender {
 }
 
 // bounceSubject matches what mail servers write above a bounce. It is looked at only where the sender is a postmaster.
-//
-//nolint:gochecknoglobals // compiled once, never changed
 var bounceSubject = regexp.MustCompile(`(?i)^\W*(undeliver|unzustellbar|non remis|returned mail|failure notice|mail delivery|` +
 	`delivery (status|fail|delay|report|notif|has)|mail (system )?error|message (delivery|not delivered|undeliver)|` +
 	`warning: (message|could not)|could not (send|deliver)|nondeliverable|mail status report)`)

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"crypto/sha256"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -83,10 +84,8 @@ func (a *Attribution) note(kind Kind, m *mailbox.Mailbox, s Strength) {
 		return
 	}
 	e := Evidence{Kind: kind, MailboxID: m.ID, Strength: s}
-	for _, had := range a.Evidence {
-		if had == e {
-			return
-		}
+	if slices.Contains(a.Evidence, e) {
+		return
 	}
 	a.Evidence = append(a.Evidence, e)
 	if len(a.Evidence) <= maxNoted {

@@ -16,8 +16,6 @@ import (
 )
 
 // disagreements are files whose label this package does not follow, and why.
-//
-//nolint:gochecknoglobals // a table that nothing changes
 var disagreements = map[string]string{
 	"mailgun/flanker/tests/fixtures/messages/enclosed-broken.eml": "neither the wrapper nor the original has a closing boundary: parts of the original may be missing",
 }
@@ -41,7 +39,7 @@ func corpus(t *testing.T) []sample {
 		}
 		t.Skipf("no corpus of real messages: %v", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	r := csv.NewReader(f)
 	r.Comma, r.LazyQuotes = '\t', true
 	rows, err := r.ReadAll()
@@ -89,7 +87,9 @@ func TestCorpus(t *testing.T) {
 		case why != "":
 			t.Errorf("%s: %s; class %s (%s), %d originals, defect %q", s.name, why, class.Class, class.Reason, len(u.Originals), u.Defect)
 		}
-		u.Close()
+		if err := u.Close(); err != nil {
+			t.Errorf("%s: close: %v", s.name, err)
+		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(counts)) {
 		t.Logf("%5d %s", counts[k], k)

@@ -24,13 +24,9 @@ import (
 
 // byHost finds what a Received field says after "by". All hits are compared, wherever in the field they stand, since a
 // client chooses its name in "from": one that says "by" must not hide the host that really wrote the field.
-//
-//nolint:gochecknoglobals // compiled once, never changed
 var byHost = regexp.MustCompile(`(?i)\bby\s+([A-Za-z0-9._-]+)`)
 
 // forAddress finds the recipient in a Received field.
-//
-//nolint:gochecknoglobals // compiled once, never changed
 var forAddress = regexp.MustCompile(`(?i)\sfor\s+<?([^\s<>;()]+@[^\s<>;()]+)>?`)
 
 // border returns the index of the Received field in h that our own mail exchanger wrote when it took the message in:

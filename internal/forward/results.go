@@ -79,7 +79,7 @@ func inert(c byte) byte {
 // passes reports whether the results authenticate domain, and by which method: DMARC for it, or a DKIM signature aligned
 // with it. A DMARC result that is not a pass decides against: the domain's owner may demand more of alignment than we do.
 func passes(value, domain string) (method string, ok bool) {
-	_, results, _ := authres.Parse(value) //nolint:errcheck // what was read before a result that cannot be read holds
+	_, results, _ := authres.Parse(value) // what was read before a result that cannot be read holds
 	var dmarc, dkim bool
 	for _, result := range results {
 		switch r := result.(type) {

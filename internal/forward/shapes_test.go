@@ -3,6 +3,7 @@ package forward
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"mime/quotedprintable"
 	"strings"
@@ -91,10 +92,10 @@ func encode(encoding, octets string) string {
 	case "quoted-printable":
 		w := quotedprintable.NewWriter(&b)
 		w.Binary = true
-		if _, err := w.Write([]byte(octets)); err != nil {
+		_, err := w.Write([]byte(octets))
+		if err := errors.Join(err, w.Close()); err != nil {
 			panic(err)
 		}
-		w.Close()
 	case "uuencode":
 		b.WriteString("begin 644 original.eml\r\n")
 		for rest := octets; rest != ""; rest = rest[min(45, len(rest)):] {
@@ -294,9 +295,13 @@ func TestNotCut(t *testing.T) {
 	all := originals()
 	rfc822 := "Content-Type: message/rfc822\r\n\r\n"
 	folded := strings.Replace(all["multipart"], "boundary=inner", "boundary*0=in;\r\n boundary*1=ner", 1)
-	deep := all["wrapper"][:strings.Index(all["wrapper"], "From: x@y")] + all["multipart"] + "--w--\r\n"
+	head, _, _ := strings.Cut(all["wrapper"], "From: x@y")
+	deep := head + all["multipart"] + "--w--\r\n"
 	whole := mixed("outer", note, rfc822+all["multipart"])
-	cutAt := func(mark string) string { return whole[:strings.Index(whole, mark)] }
+	cutAt := func(mark string) string {
+		before, _, _ := strings.Cut(whole, mark)
+		return before
+	}
 	tests := []struct {
 		name, octets string
 		want         receipt.Reason
@@ -372,5 +377,70 @@ func TestLongOriginal(t *testing.T) {
 	}
 	if u.Originals[0].Raw.Bytes() != nil {
 		t.Error("octets are held after Close")
+	}
+}
+
+// TestManyBoundaries wants a hostile wrapper read in time that grows with its octets alone: an original in as many
+// multiparts as are read, full of their boundaries.
+func TestManyBoundaries(t *testing.T) {
+	t.Parallel()
+	var names strings.Builder
+	for i := range 39 {
+		fmt.Fprintf(&names, "boundary= x b%d y\r\n", i)
+	}
+	original := originals()["plain"] + strings.Repeat(names.String(), 2000)
+	entity := "Content-Type: message/rfc822\r\n\r\n" + original
+	for i := range 39 {
+		entity = nest("mixed", fmt.Sprintf("b%d", i), entity)
+	}
+	m := eml.Read([]byte(outerHeader+entity), eml.DefaultLimits())
+	u := unwrap(t, m)
+	if len(u.Originals) != 1 || string(u.Originals[0].Bytes(m)) != original {
+		t.Errorf("got %d originals, defect %q, want the one", len(u.Originals), u.Defect)
+	}
+}
+
+// FuzzUnwrap wants every original back from its wrapper, byte for byte, or a defect.
+func FuzzUnwrap(f *testing.F) {
+	for _, original := range originals() {
+		f.Add([]byte(original), "outer")
+		f.Add([]byte(original), "inner")
+	}
+	f.Fuzz(func(t *testing.T, original []byte, boundary string) {
+		if len(boundary) == 0 || len(boundary) > 70 || strings.Trim(boundary, "abcdefghijklmnopqrstuvwxyz0123456789") != "" ||
+			bytes.Contains(original, []byte("--"+boundary)) && !bytes.Contains(original, []byte("boundary")) {
+			t.Skip("not a wrapper that a writer makes")
+		}
+		m := eml.Read([]byte(mixed(boundary, note, "Content-Type: message/rfc822\r\n\r\n"+string(original))), eml.DefaultLimits())
+		u, err := Unwrap(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range u.Originals {
+			if got := o.Bytes(m); !bytes.Equal(got, original) && !bytes.Contains(original, []byte("\n--"+boundary)) {
+				t.Errorf("got %q, want %q", got, original)
+			}
+		}
+	})
+}
+
+func BenchmarkUnwrap(b *testing.B) {
+	original := originals()["plain"] + strings.Repeat("a line of text\r\n", 5000)
+	for _, encoding := range []string{"7bit", "base64"} {
+		octets := []byte(mixed("outer", note, "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: "+encoding+"\r\n\r\n"+encode(encoding, original)))
+		b.Run(encoding, func(b *testing.B) {
+			b.SetBytes(int64(len(octets)))
+			for b.Loop() {
+				m := eml.Read(octets, eml.DefaultLimits())
+				if classify.Classify(m).Class != classify.Wrapper {
+					b.Fatal("no wrapper")
+				}
+				u, err := Unwrap(m)
+				if err != nil || len(u.Originals) != 1 {
+					b.Fatalf("got %d originals, error %v", len(u.Originals), err)
+				}
+				_ = u.Close()
+			}
+		})
 	}
 }

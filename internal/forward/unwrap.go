@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -169,7 +170,7 @@ func complete(encoded []byte, encoding string) bool {
 	return true
 }
 
-//nolint:gochecknoglobals // compiled once, never changed
+// uuEnd matches the last line of what is uuencoded.
 var uuEnd = regexp.MustCompile(`(?m)^end[ \t]*\r?$`)
 
 // endsWithFile reports whether the part has no boundary after it: the wrapper stops inside.
@@ -178,8 +179,7 @@ func endsWithFile(c classify.Original) bool {
 		return false // a bare message/rfc822 has no boundary: its end is the end
 	}
 	child := c.Part
-	for i := len(c.Within) - 1; i >= 0; i-- {
-		parent := c.Within[i]
+	for _, parent := range slices.Backward(c.Within) {
 		if parent.Closed || parent.Children[len(parent.Children)-1] != child {
 			return false
 		}
@@ -198,13 +198,23 @@ func closed(octets []byte) bool {
 // collides reports whether the original uses a boundary of a multipart around it: its own first boundary line was then
 // taken for the wrapper's, and where it ends is not certain.
 func collides(m *eml.Message, c classify.Original) bool {
-	octets := c.Encoded(m)
-	if c.Encoding != eml.EncodingIdentity {
+	if c.Encoding != eml.EncodingIdentity || len(c.Within) == 0 {
 		return false // an encoded line cannot be a boundary
 	}
-	for _, around := range c.Within {
-		boundary := boundaryOf(m, around)
-		if boundary != "" && (declaresInText(octets, boundary) || declaresInParts(octets, boundary)) {
+	octets := c.Encoded(m)
+	around := make(map[string]bool, len(c.Within))
+	for _, p := range c.Within {
+		boundary := boundaryOf(m, p)
+		if boundary == "" {
+			continue
+		}
+		if declares(octets, boundary) {
+			return true
+		}
+		around[boundary], around[boundary+"--"] = true, true
+	}
+	for p := range eml.Read(octets, eml.DefaultLimits()).Walk() { // also folded into pieces or encoded (RFC 2231)
+		if around[strings.TrimRight(p.Params["boundary"], " \t")] {
 			return true
 		}
 	}
@@ -230,21 +240,26 @@ func boundaryOf(m *eml.Message, p *eml.Part) string {
 	return strings.TrimRight(strings.TrimPrefix(string(line), "--"), " \t")
 }
 
-// declaresInText looks for the parameter at any depth, also in messages inside.
-func declaresInText(octets []byte, boundary string) bool {
-	if !bytes.Contains(octets, []byte(boundary)) {
-		return false
-	}
-	re := regexp.MustCompile(`(?i)boundary\s*=\s*"?` + regexp.QuoteMeta(boundary) + `(--)?[ \t]*(["';(\r\n]|$)`)
-	return re.Match(octets)
-}
-
-// declaresInParts finds it also where it is folded into pieces or encoded (RFC 2231).
-func declaresInParts(octets []byte, boundary string) bool {
-	for p := range eml.Read(octets, eml.DefaultLimits()).Walk() {
-		if b := strings.TrimRight(p.Params["boundary"], " \t"); b == boundary || b == boundary+"--" {
+// declares reports whether the parameter boundary has this value, or this value and "--", anywhere in octets: at any
+// depth, also in messages inside.
+func declares(octets []byte, boundary string) bool {
+	const near = 64 // octets that are looked at before and after
+	for pos := 0; ; pos += len(boundary) {
+		i := bytes.Index(octets[pos:], []byte(boundary))
+		if i < 0 {
+			return false
+		}
+		pos += i
+		before := bytes.TrimRight(octets[max(0, pos-near):pos], "\"' \t\r\n")
+		name, found := bytes.CutSuffix(before, []byte("="))
+		name = bytes.TrimRight(name, " \t\r\n")
+		if !found || len(name) < len("boundary") || !bytes.EqualFold(name[len(name)-len("boundary"):], []byte("boundary")) {
+			continue
+		}
+		after := octets[pos+len(boundary):]
+		after = bytes.TrimLeft(bytes.TrimPrefix(after[:min(near, len(after))], []byte("--")), " \t")
+		if len(after) == 0 || bytes.IndexByte([]byte("\"';(\r\n"), after[0]) >= 0 {
 			return true
 		}
 	}
-	return false
 }

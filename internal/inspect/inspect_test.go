@@ -183,7 +183,8 @@ func lists(t *testing.T, v any) {
 // TestEncodedOriginal wants the view of a long encoded original to outlive its octets.
 func TestEncodedOriginal(t *testing.T) {
 	t.Parallel()
-	original := customer[:strings.Index(customer, "MIME-Version")] + "\r\n" + strings.Repeat("a line of text\r\n", 100_000)
+	head, _, _ := strings.Cut(customer, "MIME-Version")
+	original := head + "\r\n" + strings.Repeat("a line of text\r\n", 100_000)
 	text := base64.StdEncoding.EncodeToString([]byte(original))
 	octets := []byte(outer + "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" + text + "\r\n")
 	o := Octets("long.eml", octets, false)

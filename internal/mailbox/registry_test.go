@@ -126,14 +126,14 @@ func TestHasAddress(t *testing.T) {
 
 func TestFoldAddress(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{
-		" A@B.Example\n":  "a@b.example",
-		"ÄRGER@x.example": "Ärger@x.example",
-		"\u212A@x":        "\u212A@x",
-		"":                "",
+	for _, tt := range []struct{ in, want string }{
+		{" A@B.Example\n", "a@b.example"},
+		{"ÄRGER@x.example", "Ärger@x.example"},
+		{"\u212A@x", "\u212A@x"},
+		{"", ""},
 	} {
-		if got := FoldAddress(in); got != want {
-			t.Errorf("FoldAddress(%q) = %q, want %q", in, got, want)
+		if got := FoldAddress(tt.in); got != tt.want {
+			t.Errorf("FoldAddress(%q) = %q, want %q", tt.in, got, tt.want)
 		}
 	}
 }
