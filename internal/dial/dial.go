@@ -147,8 +147,8 @@ func (c *Conn) handshake(ctx context.Context, e Endpoint, config *tls.Config) er
 // greetingOctets bounds a greeting, and with STARTTLS what comes before TLS.
 const greetingOctets = 64 << 10
 
-// serverText makes a server's words fit for an error: one line, printable, at most 200 octets.
-func serverText(s string) string {
+// ServerText makes a server's words fit for an error: one line, printable, at most 200 octets.
+func ServerText(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029' {
 			return -1

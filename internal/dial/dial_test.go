@@ -270,8 +270,8 @@ func TestServerText(t *testing.T) {
 		"\xff\u0085\u2028x":        "?x",
 		strings.Repeat("é", 150):   strings.Repeat("é", 100) + "…",
 	} {
-		if got := serverText(in); got != want {
-			t.Errorf("serverText(%q): got %q, want %q", in, got, want)
+		if got := ServerText(in); got != want {
+			t.Errorf("ServerText(%q): got %q, want %q", in, got, want)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func (c *Conn) stls(e Endpoint, greeting string) ([]byte, error) {
 func refused(e Endpoint, what, reply string) error {
 	return fault.New(fault.Transient, "starttls_refused",
 		fmt.Sprintf("if %s has no STARTTLS on port %d, set tls of the profile to implicit and port to 993 (IMAP) or 995 (POP3)", e.Host, e.Port),
-		fmt.Errorf("%s: %s was answered with %q", e.Address(), what, serverText(reply)))
+		fmt.Errorf("%s: %s was answered with %q", e.Address(), what, ServerText(reply)))
 }
 
 // clearLine reads one line without its end, from below TLS, octet by octet.

@@ -97,5 +97,5 @@ func namesOf(cert *x509.Certificate) string {
 	if len(names) == 0 {
 		return "it names none, only its common name, which is not looked at any more"
 	}
-	return serverText(strings.Join(names[:min(len(names), 5)], ", "))
+	return ServerText(strings.Join(names[:min(len(names), 5)], ", "))
 }

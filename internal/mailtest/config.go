@@ -167,11 +167,11 @@ namespace inbox {
 }
 passdb {
  driver = passwd-file
- args = %[1]s/users
+ args = %[1]s/users/%%u
 }
 userdb {
  driver = passwd-file
- args = %[1]s/users
+ args = %[1]s/users/%%u
 }
 service imap-login {
  service_count = 0

@@ -73,7 +73,7 @@ func StartDovecot(tb testing.TB, extra ...string) *Dovecot {
 			tb.Errorf("remove Dovecot's directory: %v", err)
 		}
 	})
-	for _, sub := range []string{"", "run", "state", "mail"} {
+	for _, sub := range []string{"run", "state", "mail", "users"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			tb.Fatalf("make Dovecot's directory: %v", err)
 		}
@@ -84,7 +84,6 @@ func StartDovecot(tb testing.TB, extra ...string) *Dovecot {
 	d.owner.own(tb, filepath.Join(dir, "mail"))
 	d.CA = newCA(tb, dir)
 	d.CA.IssueFiles(tb, dir, Certificate{})
-	d.writeUsers(tb)
 	for range 5 { // another process may take a port between our look and Dovecot's bind
 		d.Ports = freePorts(tb, program)
 		d.writeConfig(tb)
@@ -96,13 +95,23 @@ func StartDovecot(tb testing.TB, extra ...string) *Dovecot {
 	return nil
 }
 
-// AddUser makes an account, or changes its password. It is there for the next log-in.
+// AddUser makes an account, or changes its password. A new account is there for the next log-in; a changed password is
+// once a second has passed since the last one.
 func (d *Dovecot) AddUser(tb testing.TB, name, password string) {
 	tb.Helper()
 	d.mu.Lock()
 	d.passwords[name] = password
 	d.mu.Unlock()
-	d.writeUsers(tb)
+	line := fmt.Sprintf("%s:{PLAIN.B64}%s:%d:%d::%s::\n", name, base64.StdEncoding.EncodeToString([]byte(password)),
+		d.owner.uid, d.owner.gid, filepath.Join(d.dir, "mail", name))
+	// A file for each user: Dovecot looks for changes in a file once a second at most.
+	path := filepath.Join(d.dir, "users", name)
+	if err := os.WriteFile(path+".new", []byte(line), 0o644); err != nil { // Dovecot's own user reads it
+		tb.Fatalf("write the account: %v", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		tb.Fatalf("write the account: %v", err)
+	}
 }
 
 // Profile returns a profile for this server, with its CA.
@@ -248,24 +257,5 @@ func (d *Dovecot) end(tb testing.TB, sig syscall.Signal) {
 		tb.Errorf("Dovecot did not end within %s of signal %d", stopTimeout, sig)
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the error above says it all
 		<-exited
-	}
-}
-
-func (d *Dovecot) writeUsers(tb testing.TB) {
-	tb.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var b strings.Builder
-	for name, password := range d.passwords {
-		fmt.Fprintf(&b, "%s:{PLAIN.B64}%s:%d:%d::%s::\n", name, base64.StdEncoding.EncodeToString([]byte(password)),
-			d.owner.uid, d.owner.gid, filepath.Join(d.dir, "mail", name))
-	}
-	// Renamed into place: Dovecot never reads half of it, and sees a new file however quick two changes follow.
-	path := filepath.Join(d.dir, "users")
-	if err := os.WriteFile(path+".new", []byte(b.String()), 0o644); err != nil { // Dovecot's own user reads it
-		tb.Fatalf("write the accounts: %v", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		tb.Fatalf("write the accounts: %v", err)
 	}
 }
