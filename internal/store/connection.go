@@ -32,7 +32,7 @@ func connectionVerdict(err error) (verdict, bool) {
 		return verdict{fault.Transient, "database_host_unknown", "Check the host of database.url, and the name server."}, true
 	case errors.Is(err, context.DeadlineExceeded), pgconn.Timeout(err):
 		return verdict{fault.Transient, "database_timeout", "PostgreSQL did not answer in time: check the network and its load."}, true
-	case connecting, network, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+	case connecting, network, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, pgconn.ErrConnClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), pgconn.SafeToRetry(err):
 		return verdict{fault.Transient, "database_connection_lost", "Check that PostgreSQL runs and can be reached."}, true
 	}

@@ -72,15 +72,19 @@ func rollback(ctx context.Context, tx pgx.Tx) {
 
 // commit tells "not committed" from "not known".
 func commit(ctx context.Context, tx pgx.Tx) error {
+	if tx.Conn().IsClosed() {
+		return fmt.Errorf("before the commit: %w", pgconn.ErrConnClosed)
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	err := tx.Commit(ctx)
 	if err == nil {
 		return nil
 	}
+	// pgconn.SafeToRetry is no help: pgx 5.12 says it of a connection that ends after COMMIT was sent.
 	pg, answered := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case errors.Is(err, pgx.ErrTxCommitRollback), errors.Is(err, pgx.ErrTxClosed), pgconn.SafeToRetry(err):
+	case errors.Is(err, pgx.ErrTxCommitRollback), errors.Is(err, pgx.ErrTxClosed):
 	case answered && pg.SeverityUnlocalized == "ERROR": // FATAL is a connection that ends, before the commit or after it
 	default:
 		return fault.New(fault.Transient, "commit_unknown", "", fmt.Errorf("%w: %w", ErrCommitUnknown, err))
@@ -129,6 +133,9 @@ func Classify(err error) error {
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		v := verdictOf(pg.Code)
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting && v.code == "database_query_refused" {
+			v = verdict{fault.Permanent, "database_url_refused", "PostgreSQL does not know a parameter of database.url: correct it or leave it out."}
+		}
 		return fault.New(v.class, v.code, v.hint, err)
 	}
 	if v, ok := connectionVerdict(err); ok {
