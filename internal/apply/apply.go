@@ -79,14 +79,14 @@ func (w *wantMailbox) where(key string) place {
 // Load reads files, and of folders every *.yaml and *.yml in them, and returns what they say. A file may hold several
 // documents, and records may refer to those of other files and of the database.
 //
-// The error holds Problems with everything that is wrong in the files themselves (class Permanent, code
+// The error holds RecordsError with everything that is wrong in the files themselves (class Permanent, code
 // records_invalid), or says which file cannot be read (code records_unreadable).
 func Load(paths []string) (*Desired, error) {
 	files, err := expand(paths)
 	if err != nil {
 		return nil, err
 	}
-	d, problems := &Desired{}, Problems{}
+	d, problems := &Desired{}, RecordsError{}
 	for _, file := range files {
 		octets, err := readFile(file, fileOctets)
 		if err != nil {
@@ -152,7 +152,7 @@ func readFile(name string, limit int64) ([]byte, error) {
 }
 
 // decode adds what the documents of one file say.
-func (d *Desired) decode(file string, octets []byte, problems *Problems) {
+func (d *Desired) decode(file string, octets []byte, problems *RecordsError) {
 	decoder := yaml.NewDecoder(bytes.NewReader(octets))
 	for {
 		var doc yaml.Node

@@ -2,7 +2,6 @@ package apply_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -295,7 +294,7 @@ func TestExecuteIsAllOrNothing(t *testing.T) {
 	if err := apply.Execute(t.Context(), db, plan(t, db, load(t, base))); err == nil {
 		t.Error("a refused commit was not reported")
 	}
-	r, err := db.Records(context.Background()) //nolint:usetesting // the same
+	r, err := db.Records(t.Context())
 	if err != nil || len(r.Users)+len(r.Profiles)+len(r.Mailboxes) != 0 {
 		t.Errorf("got %+v, %v, want nothing", r, err)
 	}
@@ -306,19 +305,27 @@ func TestPlanRefusesWhatTheDatabaseHas(t *testing.T) {
 	db := pgtest.New(t)
 	applied(t, db, base)
 	tests := []struct{ name, text, want string }{
-		{"folder", `
+		{
+			"folder", `
 queues: [{name: Q, address: q@example.com, mailbox: {profile: p, username: ANNA, password_file: /q}}]`,
-			`queues[0].mailbox.username: INBOX of imap.example.com/anna already belongs to mailbox "Anna" of the database`},
-		{"address", `
+			`queues[0].mailbox.username: INBOX of imap.example.com/anna already belongs to mailbox "Anna" of the database`,
+		},
+		{
+			"address", `
 queues:
   - {name: Q, address: q@example.com, mailbox: {incoming: none, aliases: [ANNA@example.com]}}`,
-			`queues[0].mailbox.aliases: anna@example.com already belongs to mailbox "Anna" of the database`},
-		{"name", `
+			`queues[0].mailbox.aliases: anna@example.com already belongs to mailbox "Anna" of the database`,
+		},
+		{
+			"name", `
 mailboxes: [{name: Anna, kind: forward, address: f@example.com, incoming: none}]`,
-			`mailboxes[0].name: the name "Anna" already belongs to a user mailbox`},
-		{"profile", `
+			`mailboxes[0].name: the name "Anna" already belongs to a user mailbox`,
+		},
+		{
+			"profile", `
 queues: [{name: Q, address: q@example.com, mailbox: {profile: nowhere, username: q, password_file: /q}}]`,
-			`queues[0].mailbox.profile: there is no profile "nowhere"; add the profile`},
+			`queues[0].mailbox.profile: there is no profile "nowhere"; add the profile`,
+		},
 		{"owner", `
 queues: [{name: Q, address: q@example.com, owner: Nobody}]`, `queues[0].owner: there is no user "Nobody"`},
 		{"user", `

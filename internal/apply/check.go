@@ -9,7 +9,7 @@ import (
 // check looks for contradictions within one mailbox.
 type check struct {
 	w        *wantMailbox
-	problems *Problems
+	problems *RecordsError
 }
 
 func (c check) wrong(key, mend, format string, args ...any) {
@@ -120,7 +120,7 @@ func (c check) disposition() {
 }
 
 // checkPOP3 holds for a mailbox whose profile speaks POP3, which has one maildrop and no folders.
-func checkPOP3(w *wantMailbox, problems *Problems) {
+func checkPOP3(w *wantMailbox, problems *RecordsError) {
 	const mend = "remove it, or use a profile with protocol: imap"
 	m := &w.mailbox
 	if !slices.Equal(m.Folders, []string{"INBOX"}) {
@@ -135,7 +135,7 @@ func checkPOP3(w *wantMailbox, problems *Problems) {
 }
 
 // checkNames: every name of a kind stands once, and a user or queue has one mailbox.
-func (d *Desired) checkNames(problems *Problems) {
+func (d *Desired) checkNames(problems *RecordsError) {
 	seen := map[[2]string]place{}
 	once := func(kind, name string, at place) {
 		if name == "" {
@@ -166,7 +166,7 @@ func (d *Desired) checkNames(problems *Problems) {
 
 // checkClaims looks for addresses, folders and tokens that two of the files' mailboxes claim, as far as profiles stand
 // in the files. NewPlan does the same with the database's.
-func (d *Desired) checkClaims(problems *Problems) {
+func (d *Desired) checkClaims(problems *RecordsError) {
 	profiles := map[string]*mailbox.Profile{}
 	for i := range d.profiles {
 		profiles[d.profiles[i].profile.Name] = &d.profiles[i].profile

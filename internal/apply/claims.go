@@ -22,7 +22,7 @@ func (c claimant) String() string {
 
 // checkClaims refuses what two mailboxes claim: an address, a folder of an account, a plus-address token. The problem
 // stands with the later one of the files' and names the other.
-func checkClaims(all []claimant, problems *Problems) {
+func checkClaims(all []claimant, problems *RecordsError) {
 	owner := map[string]claimant{}
 	claim := func(c claimant, what, key, mend, format string, args ...any) {
 		other, taken := owner[what]

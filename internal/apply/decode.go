@@ -14,7 +14,7 @@ import (
 // value is a node of a file, with where it stands. Its methods read it strictly: what is wrong becomes a Problem, and
 // the zero value is returned.
 type value struct {
-	problems *Problems
+	problems *RecordsError
 	at       place
 	node     *yaml.Node
 }
@@ -84,6 +84,7 @@ func kindOf(n *yaml.Node) string {
 		return "a mapping"
 	case yaml.SequenceNode:
 		return "a list"
+	default:
 	}
 	switch n.ShortTag() {
 	case "!!int", "!!float":

@@ -26,7 +26,7 @@ func TestLoadNamesEverythingAtOnce(t *testing.T) {
     poll_interval: 5m
 users:
   - name: Anna
-    adress: anna@example.com
+    addresss: anna@example.com
     mailbox:
       profile: p
       username: anna
@@ -56,7 +56,7 @@ mailbox: []
 		`:9: profiles[1]: a second profile "p"; the first is at ` + file + `:2`,
 		`:12: profiles[1].poll_interval: unknown key`,
 		`:14: users[0].address: is missing; add it`,
-		`:15: users[0].adress: unknown key; did you mean address?`,
+		`:15: users[0].addresss: unknown key; did you mean address?`,
 		`:19: users[0].mailbox.password_file: is not an absolute path`,
 		`:20: users[0].mailbox.poll_interval: "5 minutes" is not a duration`,
 		`:21: users[0].mailbox.disposition: a user's own mail is never deleted; write leave or move`,

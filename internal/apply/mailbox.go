@@ -75,9 +75,9 @@ func mailboxKeys(w *wantMailbox) keys {
 }
 
 // settleKind finds the kind of a mailbox of the list from what it belongs to.
-func (w *wantMailbox) settleKind(problems *Problems) {
+func (w *wantMailbox) settleKind(problems *RecordsError) {
 	const mend = "write one of: kind: forward; user: NAME; queue: NAME"
-	kind := mailbox.Kind("")
+	var kind mailbox.Kind
 	switch {
 	case w.user != "" && w.queue != "":
 		problems.add(w.keys["queue"], "remove one of the two", "a mailbox belongs to a user or to a queue, not to both")

@@ -45,7 +45,7 @@ type Plan struct {
 
 // NewPlan compares what the files say with the database and returns what would change. It changes nothing.
 //
-// The error holds Problems when the files contradict the database: a profile that is nowhere, an address or a folder
+// The error holds RecordsError when the files contradict the database: a profile that is nowhere, an address or a folder
 // that another mailbox has.
 func NewPlan(ctx context.Context, db *store.DB, desired *Desired) (*Plan, error) {
 	records, err := db.Records(ctx)

@@ -18,8 +18,8 @@ type Problem struct {
 	Mend string // what to do; may be empty
 }
 
-// Error implements error: file:line: key: what is wrong; what to do.
-func (p Problem) Error() string {
+// String returns file:line: key: what is wrong; what to do.
+func (p Problem) String() string {
 	var b strings.Builder
 	b.WriteString(p.File)
 	if p.Line > 0 {
@@ -35,20 +35,20 @@ func (p Problem) Error() string {
 	return b.String()
 }
 
-// Problems is everything that is wrong, in the order of files and lines.
-type Problems []Problem
+// RecordsError is everything that is wrong, in the order of files and lines.
+type RecordsError []Problem
 
 // Error returns one line for each problem.
-func (p Problems) Error() string {
+func (p RecordsError) Error() string {
 	lines := make([]string, len(p))
 	for i := range p {
-		lines[i] = p[i].Error()
+		lines[i] = p[i].String()
 	}
 	return strings.Join(lines, "\n")
 }
 
 // err returns nil if nothing is wrong, else an error of class Permanent that holds all problems.
-func (p Problems) err() error {
+func (p RecordsError) err() error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -67,6 +67,6 @@ type place struct {
 
 func (p place) String() string { return fmt.Sprintf("%s:%d", p.file, p.line) }
 
-func (p *Problems) add(at place, mend, format string, args ...any) {
+func (p *RecordsError) add(at place, mend, format string, args ...any) {
 	*p = append(*p, Problem{File: at.file, Line: at.line, Key: at.key, Text: fmt.Sprintf(format, args...), Mend: mend})
 }

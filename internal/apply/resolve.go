@@ -23,7 +23,7 @@ type target struct {
 	rest      []*mailbox.Mailbox // mailboxes that no file names
 	moved     map[*mailbox.Profile]bool
 
-	problems Problems
+	problems RecordsError
 }
 
 type queueStep struct {

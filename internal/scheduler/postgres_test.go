@@ -16,7 +16,7 @@ import (
 	"github.com/postroom/postroom/internal/store"
 )
 
-// mailboxes writes n polled mailboxes on hosts host0, host1, …
+// mailboxes writes n polled mailboxes on hosts host0, host1 and so on.
 func mailboxes(t *testing.T, db *store.DB, n, hosts int, interval time.Duration) {
 	t.Helper()
 	err := db.InTx(t.Context(), pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
@@ -129,10 +129,10 @@ func TestHungDaemonIsTakenOverAndFencedOff(t *testing.T) {
 	claimed, taken, refused := make(chan mailbox.Lease, 1), make(chan mailbox.Lease, 1), make(chan error, 1)
 	gate := make(chan struct{})
 	cfg := scheduler.Config{StaleAfter: stale, HeartbeatEvery: 50 * time.Millisecond, Check: 20 * time.Millisecond}
-	first := run(t, cfg, old, func(_ context.Context, l mailbox.Lease) (time.Duration, error) {
+	first := run(t, cfg, old, func(ctx context.Context, l mailbox.Lease) (time.Duration, error) {
 		claimed <- l
 		<-gate // deaf to its context, too
-		_, err := db.PollSucceeded(context.WithoutCancel(t.Context()), l)
+		_, err := db.PollSucceeded(context.WithoutCancel(ctx), l)
 		refused <- err
 		return 0, err
 	})
@@ -163,10 +163,9 @@ func TestFailuresAreWrittenToTheState(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	mailboxes(t, db, 1, 1, time.Minute)
-	r := run(t, scheduler.Config{}, daemon(t, db, time.Minute), func(context.Context, mailbox.Lease) (time.Duration, error) {
-		var nothing map[string]int
-		nothing["x"]++
-		return 0, nil
+	r := run(t, scheduler.Config{}, daemon(t, db, time.Minute), func(_ context.Context, l mailbox.Lease) (time.Duration, error) {
+		var nothing []time.Duration
+		return nothing[l.Token], nil
 	})
 	until(t, "it has panicked", func() bool { return r.Stats().Polls == 1 })
 	var code string

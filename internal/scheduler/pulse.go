@@ -90,7 +90,7 @@ func (p *pulse) giveUp() {
 		return
 	}
 	p.beating = false
-	p.log.Error("no heartbeat could be written: polls are cancelled, others may take the mailboxes", //nolint:sloglint // rings outside of any context
+	p.log.Error("no heartbeat could be written: polls are cancelled, others may take the mailboxes",
 		"silence", p.limit, "polls", len(p.held))
 	for cancel := range p.held {
 		(*cancel)(errSilent)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -114,8 +115,8 @@ func run(t *testing.T, cfg scheduler.Config, leaser scheduler.Leaser, poll sched
 	if cfg.Check == 0 {
 		cfg.Check = 20 * time.Millisecond
 	}
-	stop, stopNow := context.WithCancel(context.Background())
-	abort, abortNow := context.WithCancel(context.Background())
+	stop, stopNow := context.WithCancel(t.Context())
+	abort, abortNow := context.WithCancel(t.Context())
 	r := &running{scheduler.New(cfg, leaser, poll), stopNow, abortNow, make(chan struct{})}
 	go func() {
 		defer close(r.ended)
@@ -159,11 +160,9 @@ func until(t *testing.T, what string, holds func() bool) {
 
 func TestNeverMoreThanWorkersNorAllOfThemForOneHost(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t, pgtest.Goroutines()...) }) // after the scheduler has ended
-	hosts := make([]string, 20)
-	for i := range hosts {
-		hosts[i] = "slow"
-	}
-	f := newFake(append(hosts, "fast", "fast")...)
+	hosts := slices.Repeat([]string{"slow"}, 22)
+	hosts[20], hosts[21] = "fast", "fast"
+	f := newFake(hosts...)
 	started, gate := make(chan mailbox.Lease, 30), make(chan struct{})
 	r := run(t, scheduler.Config{Workers: 4, PerHost: 99}, f, func(_ context.Context, l mailbox.Lease) (time.Duration, error) {
 		started <- l

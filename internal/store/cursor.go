@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,7 +48,7 @@ func (db *DB) Cursors(ctx context.Context, mailboxID int64, folders []string) ([
 		return nil, fmt.Errorf("read the cursors of mailbox %d: %w", mailboxID, Classify(err))
 	}
 	if len(cursors) != len(folders) {
-		return nil, noRecord("mailbox", fmt.Sprint(mailboxID))
+		return nil, noRecord("mailbox", strconv.FormatInt(mailboxID, 10))
 	}
 	return cursors, nil
 }

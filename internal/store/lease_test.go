@@ -17,7 +17,7 @@ import (
 	"github.com/postroom/postroom/internal/store"
 )
 
-const stale = 30 * time.Second
+const leaseStale = 30 * time.Second
 
 // polled writes a queue with a mailbox that is polled at host, due at once.
 func polled(t *testing.T, db *store.DB, name, host string, change ...func(*mailbox.Mailbox, *mailbox.Profile)) *mailbox.Mailbox {
@@ -69,7 +69,7 @@ func exec(t *testing.T, db *store.DB, sql string, args ...any) {
 
 func register(t *testing.T, db *store.DB) *store.Daemon {
 	t.Helper()
-	d, err := db.Register(t.Context(), "mail1", 4711, "test", stale)
+	d, err := db.Register(t.Context(), "mail1", 4711, "test", leaseStale)
 	if err != nil {
 		t.Fatalf("register: %v", err)
 	}
@@ -214,7 +214,7 @@ func TestStaleDaemonLosesItsMailbox(t *testing.T) {
 	if l := claim(t, alive, 1, 1); len(l) != 0 {
 		t.Fatalf("took the mailbox of a daemon that lives: %+v", l)
 	}
-	exec(t, db, `UPDATE daemon SET heartbeat_at = now() - $2::interval WHERE daemon_id = $1`, dead.ID(), stale+time.Second)
+	exec(t, db, `UPDATE daemon SET heartbeat_at = now() - $2::interval WHERE daemon_id = $1`, dead.ID(), leaseStale+time.Second)
 	fresh := claimOne(t, alive)
 	if fresh.MailboxID != m.ID || fresh.Token != old.Token+1 {
 		t.Errorf("got %+v, want mailbox %d with token %d", fresh, m.ID, old.Token+1)
@@ -248,10 +248,11 @@ func TestCheckLeaseHoldsOffClaims(t *testing.T) {
 		if err := store.CheckLease(ctx, tx, l); err != nil {
 			return err
 		}
-		if got := claim(t, alive, 1, 1); len(got) != 0 {
+		got, _, err := alive.Claim(ctx, 1, 1)
+		if len(got) != 0 {
 			t.Errorf("claimed between the check and the commit: %+v", got)
 		}
-		return nil
+		return err
 	})
 	claimOne(t, alive)
 }
