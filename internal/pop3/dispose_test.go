@@ -139,7 +139,7 @@ func TestOneRefusedDELE(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Dispose: %v", err)
 	}
-	if got, want := outcomes(t, orders, disposed), []string{"done", "!server_temporary", "done"}; !slices.Equal(got, want) {
+	if got, want := outcomes(t, orders, disposed), []string{"done", "!unavailable", "done"}; !slices.Equal(got, want) {
 		t.Errorf("Dispose: got %q; want %q", got, want)
 	}
 	if got, want := slices.Sorted(maps.Keys(srv.gone())), []int{1, 3}; !slices.Equal(got, want) {

@@ -292,7 +292,7 @@ func (a account) sasl(t *testing.T) {
 func (a account) wrongPassword(t *testing.T) {
 	const wrong = "not the right one"
 	_, err := opener(t).Open(t.Context(), a.Profile(mailbox.POP3, mailbox.ImplicitTLS), a.name, wrong)
-	check(t, "Open", err, fault.Auth, "auth_refused")
+	check(t, "Open", err, fault.Auth, "authentication_failed")
 	if err != nil && strings.Contains(err.Error(), wrong) {
 		t.Errorf("Open: the error holds the password: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/postroom/postroom/internal/dial"
 	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/source"
 )
@@ -23,8 +24,8 @@ const (
 //
 // A message of more than maxOctets, which must be positive, is source.ErrTooLarge, with its header if the server has TOP. One that the server
 // refuses because it is gone is source.ErrVanished. One that it refuses for a reason of its own, or that is far longer
-// than listed, is a Poison (retr_refused, size_mismatch). If it refuses several and hands out none, the fault is the
-// server's: Fetch fails, and no message is blamed.
+// than listed, is a Poison (retr_refused, size_mismatch). But if it hands out no other message either, the fault is the
+// server's: Fetch fails with retr_refused, and no message is blamed.
 //
 // A message is what the server sent up to CRLF "." CRLF, with leading dots un-stuffed and nothing else changed. A
 // connection that is cut before is an error, and nothing of the message is handed over.
@@ -75,11 +76,6 @@ type job struct {
 	large  bool // its header only
 }
 
-type refusal struct {
-	job   job
-	reply reply
-}
-
 // plan finds each ref in the session's listing.
 func (f *fetcher) plan(refs []source.Ref) (gone []source.Ref, err error) {
 	var strays []source.Ref // of another session, or changed
@@ -99,7 +95,7 @@ func (f *fetcher) plan(refs []source.Ref) (gone []source.Ref, err error) {
 			f.add(strays[i], m.entry)
 		case m.exact > 1:
 			return nil, fault.New(fault.Transient, "unique_id_ambiguous", "list the maildrop again",
-				fmt.Errorf("unique-id %q: %d messages have it", sanitise(strays[i].UniqueID), m.exact))
+				fmt.Errorf("unique-id %q: %d messages have it", dial.ServerText(strays[i].UniqueID), m.exact))
 		case !f.s.complete:
 			return nil, errNotComplete()
 		default:
@@ -154,12 +150,12 @@ func (f *fetcher) read(i int) (err error) {
 	f.w.Reset(spool)
 	octets, err := f.s.wire.body(f.w, limit, drainOctets)
 	if err := f.w.Flush(); err != nil {
-		return fault.New(fault.Transient, "spool_failed", "make room in the spool directory, and let Postroom write there", err)
+		return fault.New(fault.Transient, "spool", "make room in the spool directory, and let Postroom write there", err)
 	}
 	if errors.Is(err, errRunaway) {
 		f.end = runaway(err)
 	} else if err != nil {
-		return fmt.Errorf("message %q of %d octets: %w", sanitise(f.got.Ref.UniqueID), f.got.Ref.Octets, err)
+		return fmt.Errorf("message %q of %d octets: %w", dial.ServerText(f.got.Ref.UniqueID), f.got.Ref.Octets, err)
 	}
 	return f.keep(f.jobs[i], spool, octets, limit)
 }
@@ -168,7 +164,7 @@ func (f *fetcher) read(i int) (err error) {
 func (f *fetcher) keep(j job, spool *source.Spool, octets, limit int64) error {
 	raw, err := spool.Finish()
 	if err != nil {
-		return fault.New(fault.Transient, "spool_failed", "make room in the spool directory, and let Postroom write there", err)
+		return fault.New(fault.Transient, "spool", "make room in the spool directory, and let Postroom write there", err)
 	}
 	if !j.large && octets <= limit {
 		f.got.Raw = raw
@@ -209,62 +205,6 @@ func (f *fetcher) then(i int) error {
 		f.s.drop()
 	}
 	return f.end
-}
-
-// settle decides about the messages that the server refused to hand out.
-func (f *fetcher) settle(ctx context.Context) error {
-	gone, err := f.confirm(ctx)
-	if err != nil {
-		return err
-	}
-	left := len(f.refused) - len(gone)
-	for _, r := range f.refused {
-		got := source.Fetched{Ref: r.job.ref, Err: source.ErrVanished}
-		if !gone[r.job.number] {
-			if left > 1 && !f.s.retrieved {
-				return r.reply.fault("RETR", fault.Transient, "retr_refused", "the server hands out no message: look at its log")
-			}
-			got.Err = refusedForGood(r.reply)
-		}
-		if err := f.take(got); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// confirm asks with LIST n for the messages that seem to be gone, and returns the numbers of those that are.
-func (f *fetcher) confirm(ctx context.Context) (gone map[int]bool, err error) {
-	var ask []int
-	for _, r := range f.refused {
-		if r.reply.code == "" && r.reply.noSuchMessage() {
-			ask = append(ask, r.job.number)
-		}
-	}
-	gone = make(map[int]bool, len(ask))
-	err = f.s.run(ctx, pipe{
-		count:   len(ask),
-		command: func(b []byte, i int) []byte { return numbered(b, "LIST", ask[i]) },
-		octets:  oneLine,
-		read: func(i int) error {
-			r, err := f.s.wire.status()
-			if err == nil && !r.ok && r.code == "" && r.noSuchMessage() {
-				gone[ask[i]] = true
-			}
-			return err
-		},
-	})
-	return gone, err
-}
-
-// refusedForGood is the Poison for a message that the server lists but does not hand out.
-func refusedForGood(r reply) error {
-	const hint = "look at this message on the server: it lists it, but does not hand it out"
-	err := r.fault("RETR", fault.Poison, "retr_refused", hint)
-	if fault.ClassOf(err) == fault.Poison {
-		return err
-	}
-	return fault.New(fault.Poison, "retr_refused", hint, err) // whatever the code says, it is about this message
 }
 
 // header returns a message's header with the blank line after it; all of octets if there is none.

@@ -34,6 +34,11 @@ func TestFetch(t *testing.T) {
 			if err := s.Close(t.Context()); err != nil {
 				t.Errorf("Close: %v", err)
 			}
+			srv.mu.Lock()
+			defer srv.mu.Unlock()
+			if piped := srv.ahead > 0; piped != (name == "pipelined") {
+				t.Errorf("%d commands were sent ahead of replies; want some only where the server allows it", srv.ahead)
+			}
 		})
 	}
 }
@@ -73,9 +78,9 @@ func TestFetchRefused(t *testing.T) {
 		"refused":                           {answers: map[string]string{"RETR 2": "-ERR corrupt\r\n"}, want: "poison retr_refused"},
 		"refused without a text":            {answers: map[string]string{"RETR 2": "-ERR\r\n"}, want: "poison retr_refused"},
 		"refused with [SYS/PERM]":           {answers: map[string]string{"RETR 2": "-ERR [SYS/PERM] corrupt\r\n"}, want: "poison retr_refused"},
-		"[SYS/TEMP] is about the server":    {answers: map[string]string{"RETR 2": "-ERR [SYS/TEMP] disk\r\n"}, class: fault.Transient, code: "server_temporary"},
-		"a challenge":                       {answers: map[string]string{"RETR 2": "+ \r\n"}, class: fault.Transient, code: "protocol_violation"},
-		"nonsense":                          {answers: map[string]string{"RETR 2": "\r\n"}, class: fault.Transient, code: "protocol_violation"},
+		"[SYS/TEMP] is about the server":    {answers: map[string]string{"RETR 2": "-ERR [SYS/TEMP] disk\r\n"}, class: fault.Transient, code: "unavailable"},
+		"a challenge":                       {answers: map[string]string{"RETR 2": "+ \r\n"}, class: fault.Transient, code: "protocol_error"},
+		"nonsense":                          {answers: map[string]string{"RETR 2": "\r\n"}, class: fault.Transient, code: "protocol_error"},
 		"hang-up":                           {answers: map[string]string{"RETR 2": hangUp}, class: fault.Transient, code: "closed_by_server"},
 		"hang-up after +OK":                 {answers: map[string]string{"RETR 2": "+OK\r\n" + hangUp}, class: fault.Transient, code: "closed_by_server"},
 		"hang-up within":                    {answers: map[string]string{"RETR 2": "+OK\r\nSubject: 2\r\n\r\nhalf" + hangUp}, class: fault.Transient, code: "closed_by_server"},
@@ -107,13 +112,49 @@ func TestFetchRefused(t *testing.T) {
 	}
 }
 
-// TestOnlyMessageRefused: the one message of a maildrop can be at fault.
-func TestOnlyMessageRefused(t *testing.T) {
+// TestWhoseFault: a message is blamed only by a server that hands out others.
+func TestWhoseFault(t *testing.T) {
 	t.Parallel()
-	srv := &script{caps: allCaps, messages: mails(1), answers: map[string]string{"RETR": "-ERR corrupt\r\n"}}
-	s := open(t, srv.start(t))
-	if got, err := fetch(t, s, list(t, s).Refs, maxTotal); err != nil || got["m1"] != "poison retr_refused" {
-		t.Errorf("Fetch: got %q, %v; want poison retr_refused", got, err)
+	const corrupt, gone = "-ERR corrupt\r\n", "-ERR no such message\r\n"
+	for name, tc := range map[string]struct {
+		messages int
+		answers  map[string]string
+		asked    int    // for the first so many
+		want     string // of all that were asked for; "" if it is the server's fault
+	}{
+		"the only message":                 {1, map[string]string{"RETR": corrupt}, 1, "poison retr_refused"},
+		"one, and the other comes":         {2, map[string]string{"RETR 1": corrupt}, 1, "poison retr_refused"},
+		"one, and the other does not":      {2, map[string]string{"RETR": corrupt}, 1, ""},
+		"two, and the third comes":         {3, map[string]string{"RETR 1": corrupt, "RETR 2": corrupt}, 2, "poison retr_refused"},
+		"two, and the third does not":      {3, map[string]string{"RETR": corrupt}, 2, ""},
+		"two, and there is no other":       {2, map[string]string{"RETR": corrupt}, 2, ""},
+		"one, and [SYS/TEMP] at the other": {2, map[string]string{"RETR 1": corrupt, "RETR 2": "-ERR [SYS/TEMP] x\r\n"}, 1, ""},
+		"the only message is gone":         {1, map[string]string{"RETR": gone, "LIST 1": gone}, 1, "vanished"},
+		"gone, and the other comes":        {2, map[string]string{"RETR 1": gone, "LIST 1": gone}, 1, "vanished"},
+		"gone, and so is the other":        {2, map[string]string{"RETR": gone, "LIST 1": gone}, 1, ""},
+		"all are gone":                     {2, map[string]string{"RETR": gone, "LIST 1": gone, "LIST 2": gone}, 2, ""},
+		"one, and a cut at the other":      {2, map[string]string{"RETR 1": corrupt, "RETR 2": "+OK\r\nhalf" + hangUp}, 1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := &script{caps: allCaps, messages: mails(tc.messages), answers: tc.answers}
+			s := open(t, srv.start(t))
+			got, err := fetch(t, s, list(t, s).Refs[:tc.asked], maxTotal)
+			if tc.want == "" {
+				if fault.ClassOf(err) != fault.Transient || len(got) > 0 {
+					t.Errorf("Fetch: got %q, %v; want a transient error, and no message blamed", got, err)
+				}
+				return
+			}
+			if err != nil || len(got) != tc.asked {
+				t.Errorf("Fetch: got %q, %v; want %d messages blamed", got, err, tc.asked)
+			}
+			for id, outcome := range got {
+				if outcome != tc.want {
+					t.Errorf("message %s: got %q; want %q", id, outcome, tc.want)
+				}
+			}
+		})
 	}
 }
 
@@ -203,6 +244,25 @@ func TestEndWithinAMessage(t *testing.T) {
 	}
 }
 
+// TestTwins: of two messages with one unique-id each is handed over; by identity alone, neither can be.
+func TestTwins(t *testing.T) {
+	t.Parallel()
+	srv := &script{caps: allCaps, messages: []stored{{"twin", "one\r\n"}, {"twin", "two\r\n"}, {"x", "three\r\n"}}}
+	s := open(t, srv.start(t))
+	refs := list(t, s).Refs
+	var got []string
+	err := s.Fetch(t.Context(), refs, maxTotal, func(f source.Fetched) error {
+		got = append(got, describe(t, f))
+		return nil
+	})
+	if want := []string{"one\r\n", "two\r\n", "three\r\n"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("Fetch: got %q, %v; want %q", got, err, want)
+	}
+	refs[0].Number = 3
+	_, err = fetch(t, s, refs[:1], maxTotal)
+	check(t, "Fetch by identity", err, fault.Transient, "unique_id_ambiguous")
+}
+
 func TestTakeFails(t *testing.T) {
 	t.Parallel()
 	srv := &script{caps: allCaps, messages: mails(30)}
@@ -237,7 +297,7 @@ func TestSpoolFails(t *testing.T) {
 		t.Fatalf("Open: %v", err)
 	}
 	got, err := fetch(t, s, list(t, s).Refs, maxTotal)
-	check(t, "Fetch", err, fault.Transient, "spool_failed")
+	check(t, "Fetch", err, fault.Transient, "spool")
 	if len(got) > 0 {
 		t.Errorf("Fetch: handed over %d messages; want none", len(got))
 	}

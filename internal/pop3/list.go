@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/postroom/postroom/internal/dial"
 	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/source"
 )
@@ -92,7 +93,7 @@ func (s *Session) list(ctx context.Context) (messages int, err error) {
 func (s *Session) stat(ctx context.Context) (messages int, err error) {
 	r, err := s.simple(ctx, s.timeout, func() (err error) {
 		if messages, _, err = s.client.Stat(); err != nil {
-			err = violation("STAT: %s", sanitise(string(s.relay.last)))
+			err = violation("STAT: %s", dial.ServerText(string(s.relay.last)))
 		}
 		return err
 	})

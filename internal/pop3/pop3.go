@@ -46,7 +46,7 @@ type Opener struct {
 // without a code is an Auth error. No error holds the password.
 func (o *Opener) Open(ctx context.Context, p *mailbox.Profile, username, password string) (*Session, error) {
 	if strings.ContainsAny(username+password, "\r\n\x00") || username == "" {
-		return nil, fault.New(fault.Permanent, "credentials_malformed",
+		return nil, fault.New(fault.Permanent, "credentials_invalid",
 			"a username must not be empty, and neither it nor the secret may hold a line end",
 			errors.New("username or password cannot be sent over POP3"))
 	}
@@ -161,7 +161,7 @@ func (s *Session) exchange(command string) (reply, error) {
 
 // loggedIn is the error for the answer to PASS or AUTH, nil if it is +OK. hide are secrets that it must not hold.
 func loggedIn(r reply, err error, hide ...string) error {
-	if e, ok := errors.AsType[*fault.Error](err); ok && e.Code == codeViolation {
+	if e, ok := errors.AsType[*fault.Error](err); ok && e.Code == codeProtocol {
 		return violation("log in: the answer is not one of POP3") // which it repeats, and that may be an echo
 	}
 	switch {
@@ -170,7 +170,7 @@ func loggedIn(r reply, err error, hide ...string) error {
 	case r.ok:
 		return nil
 	case r.code == "" && r.maildropLocked():
-		return r.fault("log in", fault.Transient, "maildrop_in_use", "another client has the maildrop open: it is tried again later", hide...)
+		return r.fault("log in", fault.Transient, "in_use", "another client has the maildrop open: it is tried again later", hide...)
 	}
-	return r.fault("log in", fault.Auth, "auth_refused", hintAuth, hide...)
+	return r.fault("log in", fault.Auth, "authentication_failed", hintAuth, hide...)
 }

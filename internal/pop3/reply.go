@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
+	"github.com/postroom/postroom/internal/dial"
 	"github.com/postroom/postroom/internal/fault"
 )
-
-// textOctets bounds a server's text in our errors.
-const textOctets = 200
 
 // reply is the first line of an answer.
 type reply struct {
@@ -32,7 +28,7 @@ func parseReply(line []byte) (reply, error) {
 	case "+":
 		r.challenge = true
 	default:
-		return reply{}, violation("%q is neither +OK nor -ERR", sanitise(string(line)))
+		return reply{}, violation("%q is neither +OK nor -ERR", dial.ServerText(string(line)))
 	}
 	r.text = strings.TrimSpace(string(rest))
 	if code, _, found := strings.Cut(r.text, "]"); found && strings.HasPrefix(code, "[") {
@@ -77,15 +73,15 @@ func (r reply) maildropLocked() bool {
 func (r reply) fault(doing string, class fault.Class, code, hint string, hide ...string) error {
 	switch r.code {
 	case "AUTH":
-		class, code, hint = fault.Auth, "auth_refused", hintAuth
+		class, code, hint = fault.Auth, "authentication_failed", hintAuth
 	case "IN-USE":
-		class, code, hint = fault.Transient, "maildrop_in_use", "another client has the maildrop open: it is tried again later"
+		class, code, hint = fault.Transient, "in_use", "another client has the maildrop open: it is tried again later"
 	case "LOGIN-DELAY":
 		class, code, hint = fault.Transient, "login_delay", "the server wants longer pauses between log-ins: raise the poll interval"
 	case "SYS/TEMP":
-		class, code, hint = fault.Transient, "server_temporary", "the server has a passing problem: it is tried again later"
+		class, code, hint = fault.Transient, "unavailable", "the server has a passing problem: it is tried again later"
 	case "SYS/PERM":
-		class, code, hint = fault.Permanent, "server_permanent", "the server needs its administrator"
+		class, code, hint = fault.Permanent, "contact_admin", "the server needs its administrator"
 	}
 	said := r.text
 	for _, secret := range hide {
@@ -93,34 +89,16 @@ func (r reply) fault(doing string, class fault.Class, code, hint string, hide ..
 			said = strings.ReplaceAll(said, secret, "***")
 		}
 	}
-	return fault.New(class, code, hint, fmt.Errorf("%s: server said -ERR %s", doing, sanitise(said)))
+	return fault.New(class, code, hint, fmt.Errorf("%s: server said -ERR %s", doing, dial.ServerText(said)))
 }
 
 const hintAuth = "check username and secret, and that POP3 is allowed for the account; a server may also demand TLS first"
 
-const codeViolation = "protocol_violation"
+const codeProtocol = "protocol_error"
 
 // violation returns the error for a server that does not speak POP3.
 func violation(format string, args ...any) error {
-	return fault.New(fault.Transient, codeViolation,
+	return fault.New(fault.Transient, codeProtocol,
 		"the server does not speak POP3 as it should: check host, port and TLS mode, and any proxy in between",
 		fmt.Errorf(format, args...))
-}
-
-// sanitise makes a server's text fit for an error: one line, printable, at most textOctets and "…".
-func sanitise(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, strings.TrimSpace(text))
-	if len(text) <= textOctets {
-		return text
-	}
-	n := textOctets
-	for !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
 }

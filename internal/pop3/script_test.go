@@ -54,6 +54,7 @@ type script struct {
 	seen    []string
 	deleted map[int]bool
 	sent    int64 // octets of a flood
+	ahead   int   // commands that came before the one in front of them was answered
 }
 
 var allCaps = []string{"USER", "UIDL", "TOP", "PIPELINING", "RESP-CODES"}
@@ -127,6 +128,9 @@ func (s *script) serve(conn net.Conn) {
 		line = strings.TrimSpace(line)
 		s.mu.Lock()
 		s.seen = append(s.seen, line)
+		if r.Buffered() > 0 {
+			s.ahead++
+		}
 		s.mu.Unlock()
 		if s.flood != "" && line == s.flood {
 			s.drown(w)

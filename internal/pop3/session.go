@@ -164,5 +164,5 @@ func (s *Session) Close(ctx context.Context) error {
 }
 
 func errEnded() error {
-	return fault.New(fault.Transient, "session_ended", "", errors.New("the session has ended"))
+	return fault.New(fault.Transient, "session_closed", "", errors.New("the session has ended"))
 }

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+
+	"github.com/postroom/postroom/internal/dial"
 )
 
 // Bounds of what is read. RFC 2449 §4 allows 512 octets for a reply; servers exceed it.
@@ -92,7 +94,7 @@ func (w *wire) statusLine() ([]byte, error) {
 		return nil, cut(err)
 	}
 	if !endsCRLF(head) {
-		return nil, violation("status line %q does not end in CRLF", sanitise(string(head)))
+		return nil, violation("status line %q does not end in CRLF", dial.ServerText(string(head)))
 	}
 	return head[:len(head)-2], nil
 }
