@@ -42,6 +42,7 @@ type addressScan struct {
 	comment string
 	angle   string
 	hasAddr bool
+	mark    int // how many words stand before "<"
 
 	words              wordScan
 	close              int // the next ">" at or after which an address can end
@@ -167,15 +168,17 @@ func (s *addressScan) angled() {
 		}
 		skip = 0
 	}
-	if s.hasAddr { // two without a comma between them
+	if s.hasAddr { // two without a comma between them: the words after the first are of the second
+		words := s.phrase[s.mark:]
+		s.phrase = s.phrase[:s.mark:s.mark]
 		s.finish()
-		s.start = s.pos
+		s.phrase, s.start = words, s.pos
 	}
 	s.pos = min(s.pos+1+len(inside)+skip, len(s.s))
 	for s.pos < len(s.s) && s.s[s.pos] == '>' {
 		s.pos++
 	}
-	s.angle, s.hasAddr = strings.TrimSpace(inside), true
+	s.angle, s.hasAddr, s.mark = strings.TrimSpace(inside), true, len(s.phrase)
 }
 
 // word reads an atom, or an encoded-word as a whole, since there are some with commas, quotes and brackets in them.

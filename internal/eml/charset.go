@@ -59,8 +59,6 @@ func charsetName(label string) string {
 // (iso-8859-1 as windows-1252, gb2312 as gbk) is read so here: the octets in mail are like those in the web.
 func findEncoding(name string) encoding.Encoding {
 	switch name {
-	case "iso-2022-kr", "iso-2022-cn", "iso-2022-cn-ext", "replacement":
-		return nil
 	case "utf-32", "ucs-4":
 		return utf32.UTF32(utf32.BigEndian, utf32.UseBOM)
 	case "utf-32le":
@@ -88,6 +86,9 @@ func decodeCharset(b []byte, label string) (text, defect string) {
 		return decodeUTF8(b)
 	case "utf-7":
 		return decodeUTF7(b), ""
+	case "iso-2022-kr", "iso-2022-cn", "iso-2022-cn-ext", "replacement": // a library would give nothing at all
+		text, _ = decodeUnknown(b, "")
+		return text, DefectUnknownCharset
 	}
 	if enc := findEncoding(name); enc != nil {
 		if out, err := enc.NewDecoder().Bytes(b); err == nil {

@@ -189,7 +189,7 @@ func (d *base64Reader) footer() bool {
 	}
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
 	line = bytes.TrimSpace(line)
-	if len(line) == 0 {
+	if len(bytes.Trim(line, "=")) == 0 {
 		return false
 	}
 	for _, c := range line {

@@ -24,7 +24,7 @@ func decodeText(value, charset string) (text, defect string) {
 // repair makes text of octets without encoded-words.
 func repair(value, charset string) string {
 	if isASCII(value) && strings.IndexByte(value, 0x1B) < 0 {
-		return value
+		return sanitise(value)
 	}
 	if utf8.ValidString(value) || charset == "" || charsetName(charset) == "us-ascii" {
 		text, _ := decodeUnknown([]byte(value), "")
