@@ -60,6 +60,8 @@ func (s *server) Fetch(_ context.Context, refs []source.Ref, _ int64, take func(
 		case "breaks":
 			s.open = false
 			return fault.New(fault.Transient, "closed_by_server", "", errors.New("EOF"))
+		case "spool":
+			return fault.New(fault.Transient, "spool", "", errors.New("no space left on device"))
 		default:
 			f.Raw = source.RawOf(fmt.Appendf(nil, "Subject: %d\r\n\r\n", max(ref.UID, uint32(ref.Number))))
 		}

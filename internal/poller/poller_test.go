@@ -176,6 +176,36 @@ func TestOneBadMessageCostsItself(t *testing.T) {
 	}
 }
 
+func TestAServerThatHandsOutNothingIsBlamedItself(t *testing.T) {
+	s := &server{
+		listing: source.Listing{UIDValidity: 7, UIDNext: 4, Refs: imapRefs(7, 1, 2, 3)},
+		behave:  map[uint32]string{1: "breaks", 2: "breaks", 3: "breaks"},
+	}
+	l := &ledger{cursor: mailbox.Cursor{Folder: "INBOX", UIDValidity: 7, UIDNext: 1, Listed: true}}
+	_, err := poll(t, newPoller(s, l, nil), box(mailbox.IMAP))
+	if _, code, _, _ := fault.Describe(err); code != "closed_by_server" {
+		t.Errorf("got %v", err)
+	}
+	if len(l.batches) != 0 {
+		t.Errorf("wrote %+v", l.batches)
+	}
+	if len(s.fetched) != 4 {
+		t.Errorf("%d fetches, want one for the batch and one for each message", len(s.fetched))
+	}
+}
+
+func TestADiskOfOursThatIsFullIsNoMessagesFault(t *testing.T) {
+	s := &server{
+		listing: source.Listing{UIDValidity: 7, UIDNext: 3, Refs: imapRefs(7, 1, 2)},
+		behave:  map[uint32]string{2: "spool"},
+	}
+	l := &ledger{cursor: mailbox.Cursor{Folder: "INBOX", UIDValidity: 7, UIDNext: 1, Listed: true}}
+	_, err := poll(t, newPoller(s, l, nil), box(mailbox.IMAP))
+	if _, code, _, _ := fault.Describe(err); code != "spool" || len(s.fetched) != 1 || len(l.batches) != 0 {
+		t.Errorf("got %v after %d fetches, %d batches", err, len(s.fetched), len(l.batches))
+	}
+}
+
 func TestABatchThatCannotBeWrittenEndsThePoll(t *testing.T) {
 	s := &server{listing: source.Listing{UIDValidity: 7, UIDNext: 3, Refs: imapRefs(7, 1, 2)}}
 	l := &ledger{cursor: mailbox.Cursor{Folder: "INBOX", UIDValidity: 7, UIDNext: 1, Listed: true}, writeErr: errors.New("database is away")}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/postroom/postroom/internal/fault"
+	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/pipeline"
 	"github.com/postroom/postroom/internal/receipt"
 	"github.com/postroom/postroom/internal/source"
@@ -16,7 +17,7 @@ import (
 const baselineBatch = 1000
 
 // attempts is how often a message is asked for alone, each time in a session of its own, before it is quarantined as
-// undeliverable. The server has just shown that it works otherwise.
+// undeliverable.
 const attempts = 3
 
 // take fetches, decides and writes the work of one folder, batch by batch.
@@ -81,7 +82,8 @@ func (r *run) fetchAndWrite(ctx context.Context, b pipeline.Batch, cursor cursor
 }
 
 // fetch fills in the octets of the arrivals, or the reason why they cannot be had. When the session breaks, the ones
-// that are left are asked for one by one, so that one message which the server or the session chokes on is found.
+// that are left are asked for one by one, so that one message which the server or the session chokes on is found. It is
+// blamed only if the server hands out others meanwhile; else it is the server that is broken, and nothing is decided.
 func (r *run) fetch(ctx context.Context, arrivals []pipeline.Arrival) error {
 	err := r.fetchSome(ctx, arrivals)
 	if err == nil || ctx.Err() != nil || !isolates(err) {
@@ -89,11 +91,27 @@ func (r *run) fetch(ctx context.Context, arrivals []pipeline.Arrival) error {
 	}
 	r.Log.Warn("session broke while fetching: the rest of the batch is fetched one by one", "mailbox_id", r.mailbox.ID,
 		"folder", arrivals[0].Ref.Folder, "error", err)
-	for i := range arrivals {
-		if settled(&arrivals[i]) {
-			continue
+	for attempt := 1; attempt <= attempts; attempt++ {
+		for i := range arrivals {
+			a := &arrivals[i]
+			if settled(a) {
+				continue
+			}
+			alone := r.fetchAlone(ctx, a)
+			if alone == nil {
+				continue
+			}
+			if ctx.Err() != nil || !isolates(alone) {
+				return alone
+			}
+			err = alone
+			if attempt == attempts {
+				r.Log.Warn("a message cannot be fetched: it goes to quarantine, its octets stay on the server",
+					"mailbox_id", r.mailbox.ID, "folder", a.Ref.Folder, "uid", a.Ref.UID, "octets", a.Ref.Octets, "error", alone)
+				a.Reason = receipt.Undeliverable
+			}
 		}
-		if err := r.fetchAlone(ctx, &arrivals[i]); err != nil {
+		if !slices.ContainsFunc(arrivals, func(a pipeline.Arrival) bool { return a.Raw != nil }) {
 			return err
 		}
 	}
@@ -102,28 +120,18 @@ func (r *run) fetch(ctx context.Context, arrivals []pipeline.Arrival) error {
 
 // fetchAlone fetches one message in a session of its own.
 func (r *run) fetchAlone(ctx context.Context, a *pipeline.Arrival) error {
-	for attempt := 1; ; attempt++ {
-		shown, err := r.reopen(ctx, a)
-		if err != nil {
-			return err
-		}
-		if !shown {
-			a.Reason = receipt.Vanished
-			return nil
-		}
-		alone := []pipeline.Arrival{*a}
-		err = r.fetchSome(ctx, alone)
-		*a = alone[0]
-		if err == nil || ctx.Err() != nil || !isolates(err) {
-			return err
-		}
-		if attempt == attempts {
-			r.Log.Warn("a message cannot be fetched: it goes to quarantine, its octets stay on the server",
-				"mailbox_id", r.mailbox.ID, "folder", a.Ref.Folder, "uid", a.Ref.UID, "octets", a.Ref.Octets, "error", err)
-			a.Reason = receipt.Undeliverable
-			return nil
-		}
+	shown, err := r.reopen(ctx, a)
+	if err != nil {
+		return err
 	}
+	if !shown {
+		a.Reason = receipt.Vanished
+		return nil
+	}
+	alone := []pipeline.Arrival{*a}
+	err = r.fetchSome(ctx, alone)
+	*a = alone[0]
+	return err
 }
 
 // reopen opens a new session that has the arrival's folder listed again, and finds the arrival in it. A message-number
@@ -147,6 +155,10 @@ func (r *run) reopen(ctx context.Context, a *pipeline.Arrival) (shown bool, err 
 		}
 		a.Ref.Number = ref.Number
 		return ref.Octets == a.Ref.Octets, nil
+	}
+	if r.mailbox.Profile.Protocol == mailbox.POP3 && !l.Complete {
+		return false, fault.New(fault.Transient, "listing_incomplete", "",
+			errors.New("the maildrop's listing is not complete: what it does not show may be there all the same"))
 	}
 	return false, nil
 }
@@ -209,13 +221,16 @@ func settle(a *pipeline.Arrival, f source.Fetched) error {
 	return nil
 }
 
-// isolates reports whether fetching one by one may get past an error: it ended the session, and it is nobody's wish, nor
-// about the account.
+// isolates reports whether an error may be one message's doing: the session broke while the server sent it, or what it
+// sent cannot be understood. A server or a disk of ours that says it cannot, now, says nothing about a message.
 func isolates(err error) bool {
-	switch fault.ClassOf(err) {
-	case fault.Transient, fault.Poison:
+	if fault.ClassOf(err) == fault.Poison {
 		return true
-	case fault.Auth, fault.Permanent, fault.Stopping:
+	}
+	switch _, code, _, _ := fault.Describe(err); code {
+	case "closed_by_server", "deadline", "fetch_incomplete", "network", "octet_budget", "protocol_error", "refused", "reply_too_long",
+		"server_bug", "server_bye":
+		return fault.ClassOf(err) == fault.Transient
 	}
 	return false
 }
