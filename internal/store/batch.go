@@ -180,14 +180,14 @@ func (a *attempt) lockRecords(ctx context.Context) error {
 // putRaws stores the octets of receipts and items, each once. Large ones that were loaded before are adopted, in the
 // order of their digests.
 func (a *attempt) putRaws(ctx context.Context, raws RawPutter) error {
-	loaded := make(map[[32]byte]int64)
+	loaded := make(map[[32]byte][]int64)
 	var all []*source.Raw
 	for i := range a.messages {
 		r := a.messages[i].r
 		if r.Raw != nil {
 			all = append(all, r.Raw)
 			if r.LoadID != 0 {
-				loaded[r.Raw.SHA256()] = r.LoadID
+				loaded[r.Raw.SHA256()] = append(loaded[r.Raw.SHA256()], r.LoadID)
 			}
 		}
 		for _, it := range a.messages[i].items {
@@ -199,16 +199,17 @@ func (a *attempt) putRaws(ctx context.Context, raws RawPutter) error {
 	a.rawIDs = make(map[[32]byte]int64, len(all))
 	var put []*source.Raw
 	for _, r := range all {
-		loadID, ok := loaded[r.SHA256()]
-		if !ok {
+		loadIDs := loaded[r.SHA256()]
+		if len(loadIDs) == 0 {
 			put = append(put, r)
-			continue
 		}
-		id, err := raws.Adopt(ctx, a.tx, loadID, r)
-		if err != nil {
-			return fmt.Errorf("adopt %d octets: %w", r.Octets(), err)
+		for _, loadID := range loadIDs {
+			id, err := raws.Adopt(ctx, a.tx, loadID, r)
+			if err != nil {
+				return fmt.Errorf("adopt %d octets: %w", r.Octets(), err)
+			}
+			a.rawIDs[r.SHA256()] = id
 		}
-		a.rawIDs[r.SHA256()] = id
 	}
 	if len(put) > 0 {
 		ids, err := raws.Put(ctx, a.tx, put)

@@ -20,7 +20,7 @@ import (
 // compared with all.
 const maxVariants = 50
 
-// email is an e-mail as this transaction knows it. Its row is locked, or made by this transaction.
+// email is an e-mail as this transaction knows it. Its identity is locked, or made by this transaction.
 type email struct {
 	id         uuid.UUID
 	identity   [32]byte
@@ -138,10 +138,13 @@ func newIDs(n int) []uuid.UUID {
 	return ids
 }
 
+// queueCandidates locks the first e-mail of each identity, which guards its variants, and only then reads: a statement
+// does not see what was committed while it waited for its locks.
 func (a *attempt) queueCandidates(batch *pgx.Batch, identities [][]byte) {
+	batch.Queue(`SELECT FROM email WHERE identity = ANY ($1::bytea[]) AND variant = 0 ORDER BY identity FOR NO KEY UPDATE`, identities)
 	batch.Queue(`
 		SELECT email_id, identity, identity_version, variant, message_id_digest FROM email
-		WHERE identity = ANY ($1::bytea[]) ORDER BY identity, variant FOR NO KEY UPDATE`, identities).
+		WHERE identity = ANY ($1::bytea[]) ORDER BY identity, variant`, identities).
 		Query(func(rows pgx.Rows) error {
 			var e email
 			var identity []byte
