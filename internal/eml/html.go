@@ -52,8 +52,8 @@ func (w *textWriter) start(tag atom.Atom, z *html.Tokenizer, more bool) {
 		w.lines = min(w.lines+1, 2)
 	case atom.Li:
 		w.block(1)
-		w.text("- ")
-		w.space = false
+		w.owed()
+		w.out.WriteString("- ")
 	case atom.Td, atom.Th:
 		w.space = true
 	case atom.Pre:
