@@ -13,6 +13,9 @@ import (
 // CredentialsDir returns $CREDENTIALS_DIRECTORY, where systemd puts a service's credentials; "" if it is not set.
 func (c *Config) CredentialsDir() string { return c.credentialsDir }
 
+// DatabaseDir returns the folder of the PostgreSQL that Postroom starts by itself when database.url is empty.
+func (c *Config) DatabaseDir() string { return filepath.Join(c.DataDir, "postgresql") }
+
 // DatabaseURL returns database.url with the password of database.password_file, or without that key, of the systemd
 // credential database_password if there is one. It is "" if database.url is. The URL is a secret: never show it.
 //

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestTableFits(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 7).Draw(rt, "columns")
+		tab := table{flex: rapid.IntRange(0, n-1).Draw(rt, "flex")}
+		for range n {
+			tab.header = append(tab.header, "HEAD")
+		}
+		for range rapid.IntRange(0, 4).Draw(rt, "rows") {
+			tab.add(rapid.SliceOfN(rapid.String(), n, n).Draw(rt, "cells")...)
+		}
+		text := tab.String()
+		if got, want := strings.Count(text, "\n"), len(tab.rows)+1; got != want {
+			rt.Fatalf("got %d lines, want %d: %q", got, want, text)
+		}
+		for line := range strings.Lines(text) {
+			if w := columns(strings.TrimSuffix(line, "\n")); w > tableColumns {
+				rt.Fatalf("got %d columns, want at most %d: %q", w, tableColumns, line)
+			}
+		}
+	})
+}
+
+func TestTableIsAligned(t *testing.T) {
+	tab := table{header: []string{"A", "B"}, flex: 1}
+	tab.add("日本", "x")
+	tab.add("e\u0301", "y")
+	if got, want := tab.String(), "A     B\n日本  x\ne\u0301     y\n"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, tt := range []struct {
+		s     string
+		limit int
+		want  string
+	}{
+		{"abc", 3, "abc"}, {"abcd", 3, "ab…"}, {"日本語", 5, "日本…"}, {"日本語", 4, "日…"}, {"", 0, ""}, {"äöü", 2, "ä…"},
+	} {
+		if got := shorten(tt.s, tt.limit); got != tt.want {
+			t.Errorf("shorten(%q, %d): got %q, want %q", tt.s, tt.limit, got, tt.want)
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	for s, want := range map[string]string{
+		"plain ä 日本":                            "plain ä 日本",
+		"a\r\n\tb\u2028c":                       "a   b c",
+		"\x1b[2J\x00\x7f\u009b\u202e\u2066\xff": "\uFFFD[2J\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD",
+	} {
+		if got := clean(s); got != want {
+			t.Errorf("clean(%q): got %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 59 * time.Second: "59s", 61 * time.Second: "1m 1s", 3*time.Hour + 4*time.Minute: "3h 4m", 49 * time.Hour: "2d 1h",
+	} {
+		if got := ago(d); got != want {
+			t.Errorf("ago(%v): got %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestSince(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for s, want := range map[string]time.Time{
+		"":                          {},
+		"90m":                       now.Add(-90 * time.Minute),
+		"7d":                        now.AddDate(0, 0, -7),
+		"2026-11-01":                time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
+		"2026-11-01T10:00:00+02:00": time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC),
+	} {
+		if got, err := since(s, now); err != nil || !got.Equal(want) {
+			t.Errorf("since(%q): got %v, %v; want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"7", "-1h", "d", "-7d", "soon", "2026-13-01", "99999999d"} {
+		if got, err := since(s, now); err == nil {
+			t.Errorf("since(%q): got %v, want an error", s, got)
+		}
+	}
+}
+
+// Every reason that the ledger knows is explained.
+func TestReasonsHaveText(t *testing.T) {
+	source, err := os.ReadFile(filepath.Join("..", "receipt", "receipt.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := regexp.MustCompile(`Reason = "(\w+)"`).FindAllSubmatch(source, -1)
+	if len(reasons) < 20 {
+		t.Fatalf("found %d reasons in the source, want all of them", len(reasons))
+	}
+	for _, r := range reasons {
+		if reasonText(string(r[1])) == "" {
+			t.Errorf("%s has no text", r[1])
+		}
+	}
+	if got := reasonText("unheard_of"); got != "" {
+		t.Errorf("got %q for an unknown reason, want nothing", got)
+	}
+}
