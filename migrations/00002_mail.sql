@@ -48,6 +48,7 @@ CREATE TABLE receipt (
 );
 CREATE UNIQUE INDEX receipt_imap ON receipt (folder_id, uidvalidity, uid) WHERE uid IS NOT NULL;
 CREATE UNIQUE INDEX receipt_pop3 ON receipt (folder_id, unique_id_digest, generation, ordinal) WHERE unique_id_digest IS NOT NULL;
+CREATE INDEX receipt_open ON receipt (folder_id) WHERE is_open AND unique_id_digest IS NOT NULL;
 CREATE INDEX receipt_raw ON receipt (raw_id);
 CREATE INDEX receipt_stored ON receipt (folder_id, next_try_at) WHERE state = 'stored';
 CREATE INDEX receipt_dispose ON receipt (folder_id, dispose_at) WHERE disposition IN ('due', 'copied');

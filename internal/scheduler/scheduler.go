@@ -61,12 +61,14 @@ const (
 
 // Scheduler runs polls. Make it with New; Run it once.
 type Scheduler struct {
-	cfg    Config
-	leaser Leaser
-	poll   Poll
-	pulse  *pulse
-	done   chan struct{} // holds a token when a poll has ended since the last look
-	stats  counters
+	cfg     Config
+	leaser  Leaser
+	poll    Poll
+	pulse   *pulse
+	done    chan struct{} // holds a token when a poll has ended since the last look
+	stats   counters
+	turned  atomic.Int64 // when the loop last went round, in nanoseconds since started; -1: it does not run
+	started time.Time
 }
 
 type counters struct {
@@ -98,9 +100,28 @@ func New(cfg Config, leaser Leaser, poll Poll) *Scheduler {
 	}
 	return &Scheduler{
 		cfg: cfg, leaser: leaser, poll: poll,
-		pulse: newPulse(cfg, leaser),
-		done:  make(chan struct{}, 1),
+		pulse:   newPulse(cfg, leaser),
+		done:    make(chan struct{}, 1),
+		started: time.Now(),
 	}
+}
+
+// stuckAfter is how long the loop may take for one round: a look at the database and the longest pause after a failed
+// one, with room to spare.
+const stuckAfter = 2 * (leaserTimeout + errorGapMax)
+
+// Alive fails when the loop that looks for due mailboxes has not gone round for much longer than it ever should. While
+// polls drain after a stop it is alive.
+func (s *Scheduler) Alive() error {
+	at := s.turned.Load()
+	if at < 0 {
+		return nil
+	}
+	if silence := time.Since(s.started) - time.Duration(at); silence > stuckAfter {
+		return fault.New(fault.Transient, "scheduler_stuck", "restart the daemon, and report this with its log",
+			fmt.Errorf("no look for due mailboxes for %s", silence.Round(time.Second)))
+	}
+	return nil
 }
 
 func setDefault[T int | time.Duration](value *T, to T) {
@@ -146,7 +167,9 @@ func (s *Scheduler) claimUntil(stop, polls context.Context, work *sync.WaitGroup
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failing := time.Duration(0)
+	defer s.turned.Store(-1)
 	for {
+		s.turned.Store(int64(time.Since(s.started)))
 		select {
 		case <-stop.Done():
 			return

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/postroom/postroom/internal/mailbox"
+	"github.com/postroom/postroom/internal/receipt"
 )
 
 // Cursors returns how far the folders of a mailbox have been listed, in the order asked for. A folder that is seen for
@@ -64,18 +65,8 @@ func scanCursor(row pgx.CollectableRow) (mailbox.Cursor, error) {
 	return c, err
 }
 
-// OpenRef is a message that the newest complete listing of a maildrop showed, as its receipt keeps it.
-type OpenRef struct {
-	ReceiptID  int64
-	Digest     [16]byte // of its unique-id
-	Octets     int64    // as listed
-	Generation int
-	Ordinal    int
-	State      string // baseline, stored or finished
-}
-
 // OpenRefs returns the open receipts of a maildrop, by unique-id, generation and ordinal.
-func (db *DB) OpenRefs(ctx context.Context, folderID int64) ([]OpenRef, error) {
+func (db *DB) OpenRefs(ctx context.Context, folderID int64) ([]receipt.OpenRef, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	rows, err := db.Pool().Query(ctx, `
@@ -86,8 +77,8 @@ func (db *DB) OpenRefs(ctx context.Context, folderID int64) ([]OpenRef, error) {
 		return nil, fmt.Errorf("read the open receipts of folder %d: %w", folderID, Classify(err))
 	}
 	var digest []byte
-	refs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (OpenRef, error) {
-		var r OpenRef
+	refs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (receipt.OpenRef, error) {
+		var r receipt.OpenRef
 		err := row.Scan(&r.ReceiptID, &digest, &r.Octets, &r.Generation, &r.Ordinal, &r.State)
 		copy(r.Digest[:], digest)
 		return r, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/pgtest"
+	"github.com/postroom/postroom/internal/receipt"
 	"github.com/postroom/postroom/internal/store"
 )
 
@@ -106,7 +107,7 @@ func TestOpenRefsAndGenerations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []store.OpenRef{
+	want := []receipt.OpenRef{
 		{ReceiptID: second, Digest: a, Octets: 101, Generation: 1, State: "baseline"},
 		{ReceiptID: plain, Digest: b, Octets: 100, State: "baseline"},
 		{ReceiptID: twin, Digest: b, Octets: 100, Ordinal: 1, State: "baseline"},
