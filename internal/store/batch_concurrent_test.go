@@ -19,18 +19,18 @@ import (
 
 // exactlyOnce fails the test when the tables say that something was lost or doubled: want is the number of e-mails with
 // their activities.
-func (p *post) exactlyOnce(t testing.TB, want int) {
-	t.Helper()
-	p.expect(t, fmt.Sprintf("%d/%d/%d", want, want, want), `SELECT concat_ws('/', (SELECT count(*) FROM email),
+func (p *post) exactlyOnce(tb testing.TB, want int) {
+	tb.Helper()
+	p.expect(tb, fmt.Sprintf("%d/%d/%d", want, want, want), `SELECT concat_ws('/', (SELECT count(*) FROM email),
 		(SELECT count(*) FROM activity), (SELECT count(*) FROM event WHERE kind = 'activity.created'))`)
-	p.expect(t, "", `SELECT receipt_id::text FROM receipt r WHERE state = 'finished' AND NOT EXISTS (SELECT FROM item i WHERE i.receipt_id = r.receipt_id)`)
-	p.expect(t, "", `SELECT i.receipt_id::text FROM item i LEFT JOIN activity a USING (email_id) WHERE a.activity_id IS NULL`)
+	p.expect(tb, "", `SELECT receipt_id::text FROM receipt r WHERE state = 'finished' AND NOT EXISTS (SELECT FROM item i WHERE i.receipt_id = r.receipt_id)`)
+	p.expect(tb, "", `SELECT i.receipt_id::text FROM item i LEFT JOIN activity a USING (email_id) WHERE a.activity_id IS NULL`)
 	// Each e-mail was recorded once, and each sighting but the first of an e-mail was told.
-	p.expect(t, "", `SELECT email_id::text FROM item GROUP BY email_id HAVING count(*) FILTER (WHERE outcome = 'recorded') <> 1`)
-	p.expect(t, "0", `SELECT ((SELECT count(*) FROM sighting) - (SELECT count(*) FROM email) - count(*))::text FROM event WHERE kind = 'activity.sighted'`)
-	p.expect(t, "", `SELECT activity_id::text FROM activity a WHERE version <> 1 + (SELECT count(*) FROM event e
+	p.expect(tb, "", `SELECT email_id::text FROM item GROUP BY email_id HAVING count(*) FILTER (WHERE outcome = 'recorded') <> 1`)
+	p.expect(tb, "0", `SELECT ((SELECT count(*) FROM sighting) - (SELECT count(*) FROM email) - count(*))::text FROM event WHERE kind = 'activity.sighted'`)
+	p.expect(tb, "", `SELECT activity_id::text FROM activity a WHERE version <> 1 + (SELECT count(*) FROM event e
 		WHERE e.activity_id = a.activity_id AND e.kind = 'activity.upgraded')`)
-	p.expect(t, "", `SELECT a.activity_id::text FROM activity a WHERE attachments <> (SELECT count(*) FROM attachment t WHERE t.activity_id = a.activity_id)`)
+	p.expect(tb, "", `SELECT a.activity_id::text FROM activity a WHERE attachments <> (SELECT count(*) FROM attachment t WHERE t.activity_id = a.activity_id)`)
 }
 
 // The batches of both have the same mail, in opposite order.
@@ -201,20 +201,20 @@ func TestWriterWaitsForTheOther(t *testing.T) {
 }
 
 // awaitLock returns when a session waits for a lock.
-func (p *post) awaitLock(t testing.TB) {
-	t.Helper()
-	conn, err := pgx.ConnectConfig(t.Context(), p.db.Pool().Config().ConnConfig)
+func (p *post) awaitLock(tb testing.TB) {
+	tb.Helper()
+	conn, err := pgx.ConnectConfig(tb.Context(), p.db.Pool().Config().ConnConfig)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	defer func() { _ = conn.Close(t.Context()) }()
+	defer func() { _ = conn.Close(tb.Context()) }()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for range tick.C {
 		var waiting bool
-		err := conn.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
+		err := conn.QueryRow(tb.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if waiting {
 			return

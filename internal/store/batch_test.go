@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/postroom/postroom/internal/activity"
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/receipt"
 	"github.com/postroom/postroom/internal/source"
 	"github.com/postroom/postroom/internal/store"
+	"github.com/postroom/postroom/internal/trace"
 )
 
 func TestWriteRecords(t *testing.T) {
@@ -501,6 +503,34 @@ func TestIsolatesBadRow(t *testing.T) {
 	for _, err := range []error{nil, context.Canceled, context.DeadlineExceeded, store.ErrCommitUnknown, mailbox.ErrLeaseLost, errors.New("other")} {
 		if store.IsolatesBadRow(err) {
 			t.Errorf("%v: says that it is about a row", err)
+		}
+	}
+}
+
+// What a trace says has a text for explain.
+func TestTraceCodesAreKnown(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	l := letter{id: "a1@x", text: "t", doubtful: true}
+	p.write(t, p.ann, p.ann.batch(1, l, letter{id: "a1@x", text: "t"}, letter{id: "a1@x", text: "other", inReplyTo: []string{"a1@x", "b1@x"}},
+		letter{id: "b1@x", text: "b", inReplyTo: []string{"a1@x"}}))
+	p.exec(t, `DELETE FROM activity WHERE message_id = 'b1@x'`)
+	p.write(t, p.ann, p.ann.batch(10, letter{id: "b1@x", text: "b"}))
+	rows, err := p.db.Pool().Query(t.Context(), `SELECT DISTINCT s->>'code' FROM trace, jsonb_array_elements(steps) s ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes, err := pgx.CollectRows(rows, pgx.RowTo[trace.Code])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []trace.Code{"conflict", "correlated", "deleted", "duplicate", "fetched", "recorded", "upgraded"}
+	if diff := cmp.Diff(want, codes); diff != "" {
+		t.Errorf("codes want - got +:\n%s", diff)
+	}
+	for _, code := range append(codes, "recipient_gone", "too_many_variants", "unrecordable", "steps_cut") {
+		if !trace.Known(code) {
+			t.Errorf("%s has no text", code)
 		}
 	}
 }

@@ -42,65 +42,65 @@ type box struct {
 
 const validity = 77
 
-func newPost(t testing.TB) *post {
-	t.Helper()
-	p := &post{db: pgtest.New(t)}
+func newPost(tb testing.TB) *post {
+	tb.Helper()
+	p := &post{db: pgtest.New(tb)}
 	p.raws = raw.New(p.db.Pool())
 	p.writer = p.db.Writer(p.raws)
 	daemon := uuid.New()
-	p.exec(t, `INSERT INTO daemon (daemon_id, host, pid, version) VALUES ($1, 'test', 1, 'test')`, daemon)
-	p.exec(t, `INSERT INTO profile (name, protocol, host, port, tls) VALUES ('i', 'imap', 'imap.example.com', 993, 'implicit'),
+	p.exec(tb, `INSERT INTO daemon (daemon_id, host, pid, version) VALUES ($1, 'test', 1, 'test')`, daemon)
+	p.exec(tb, `INSERT INTO profile (name, protocol, host, port, tls) VALUES ('i', 'imap', 'imap.example.com', 993, 'implicit'),
 		('p', 'pop3', 'pop.example.com', 995, 'implicit')`)
-	p.exec(t, `INSERT INTO user_account (name, address) VALUES ('ann', 'ann@example.com'), ('bob', 'bob@example.com')`)
-	p.exec(t, `INSERT INTO queue (name, address) VALUES ('sales', 'sales@example.com')`)
-	p.ann = p.box(t, daemon, "ann", "user", "i")
-	p.bob = p.box(t, daemon, "bob", "user", "i")
-	p.sales = p.box(t, daemon, "sales", "queue", "p")
-	p.fwd = p.box(t, daemon, "fwd", "forward", "i")
+	p.exec(tb, `INSERT INTO user_account (name, address) VALUES ('ann', 'ann@example.com'), ('bob', 'bob@example.com')`)
+	p.exec(tb, `INSERT INTO queue (name, address) VALUES ('sales', 'sales@example.com')`)
+	p.ann = p.box(tb, daemon, "ann", "user", "i")
+	p.bob = p.box(tb, daemon, "bob", "user", "i")
+	p.sales = p.box(tb, daemon, "sales", "queue", "p")
+	p.fwd = p.box(tb, daemon, "fwd", "forward", "i")
 	return p
 }
 
-func (p *post) box(t testing.TB, daemon uuid.UUID, name, kind, profile string) box {
-	t.Helper()
+func (p *post) box(tb testing.TB, daemon uuid.UUID, name, kind, profile string) box {
+	tb.Helper()
 	var b box
-	p.scan(t, []any{&b.id}, `INSERT INTO mailbox (name, kind, address, user_id, queue_id, incoming, profile_id, username, secret_ref, enabled, enabled_at)
+	p.scan(tb, []any{&b.id}, `INSERT INTO mailbox (name, kind, address, user_id, queue_id, incoming, profile_id, username, secret_ref, enabled, enabled_at)
 		VALUES ($1, $2, $1 || '@example.com', (SELECT user_id FROM user_account WHERE name = $1), (SELECT queue_id FROM queue WHERE name = $1),
 		'server_side', (SELECT profile_id FROM profile WHERE name = $3), $1, 'file:/secret', true, now()) RETURNING mailbox_id`, name, kind, profile)
-	p.scan(t, []any{&b.folder}, `INSERT INTO folder_cursor (mailbox_id, name, start_at, uidvalidity, uid_next)
+	p.scan(tb, []any{&b.folder}, `INSERT INTO folder_cursor (mailbox_id, name, start_at, uidvalidity, uid_next)
 		VALUES ($1, 'INBOX', now(), CASE WHEN $2 = 'i' THEN $3::bigint END, CASE WHEN $2 = 'i' THEN 1 END) RETURNING folder_id`, b.id, profile, validity)
-	p.exec(t, `INSERT INTO lease (kind, target_id, next_at, daemon_id, token) VALUES ('mailbox', $1, now(), $2, 1)
+	p.exec(tb, `INSERT INTO lease (kind, target_id, next_at, daemon_id, token) VALUES ('mailbox', $1, now(), $2, 1)
 		ON CONFLICT (kind, target_id) DO UPDATE SET daemon_id = $2, token = 1`, b.id, daemon)
 	b.lease = mailbox.Lease{MailboxID: b.id, DaemonID: daemon, Token: 1}
 	return b
 }
 
-func (p *post) exec(t testing.TB, sql string, args ...any) {
-	t.Helper()
-	if _, err := p.db.Pool().Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+func (p *post) exec(tb testing.TB, sql string, args ...any) {
+	tb.Helper()
+	if _, err := p.db.Pool().Exec(tb.Context(), sql, args...); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 }
 
-func (p *post) scan(t testing.TB, into []any, sql string, args ...any) {
-	t.Helper()
-	if err := p.db.Pool().QueryRow(t.Context(), sql, args...).Scan(into...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+func (p *post) scan(tb testing.TB, into []any, sql string, args ...any) {
+	tb.Helper()
+	if err := p.db.Pool().QueryRow(tb.Context(), sql, args...).Scan(into...); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 }
 
 // expect compares a query of one text column, its rows joined by blanks, with want.
-func (p *post) expect(t testing.TB, want, sql string, args ...any) {
-	t.Helper()
-	rows, err := p.db.Pool().Query(t.Context(), sql, args...)
+func (p *post) expect(tb testing.TB, want, sql string, args ...any) {
+	tb.Helper()
+	rows, err := p.db.Pool().Query(tb.Context(), sql, args...)
 	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	if joined := strings.Join(got, " "); joined != want {
-		t.Errorf("%s:\n got %s\nwant %s", sql, joined, want)
+		tb.Errorf("%s:\n got %s\nwant %s", sql, joined, want)
 	}
 }
 
@@ -110,33 +110,33 @@ var tables = []string{
 }
 
 // counts returns how many rows each table has.
-func (p *post) counts(t testing.TB) map[string]int {
-	t.Helper()
+func (p *post) counts(tb testing.TB) map[string]int {
+	tb.Helper()
 	counts := make(map[string]int, len(tables))
 	for _, table := range tables {
 		var n int
-		p.scan(t, []any{&n}, `SELECT count(*) FROM `+pgx.Identifier{table}.Sanitize())
+		p.scan(tb, []any{&n}, `SELECT count(*) FROM `+pgx.Identifier{table}.Sanitize())
 		counts[table] = n
 	}
 	return counts
 }
 
 // sameCounts fails the test when a table has not as many rows as before.
-func (p *post) sameCounts(t testing.TB, before map[string]int) {
-	t.Helper()
-	if diff := cmp.Diff(before, p.counts(t)); diff != "" {
-		t.Errorf("rows before - after +:\n%s", diff)
+func (p *post) sameCounts(tb testing.TB, before map[string]int) {
+	tb.Helper()
+	if diff := cmp.Diff(before, p.counts(tb)); diff != "" {
+		tb.Errorf("rows before - after +:\n%s", diff)
 	}
 }
 
-func (p *post) write(t testing.TB, b box, batch *receipt.Batch) []receipt.Result {
-	t.Helper()
-	results, err := p.writer.Write(t.Context(), b.lease, batch)
+func (p *post) write(tb testing.TB, b box, batch *receipt.Batch) []receipt.Result {
+	tb.Helper()
+	results, err := p.writer.Write(tb.Context(), b.lease, batch)
 	if err != nil {
-		t.Fatalf("write: %v", err)
+		tb.Fatalf("write: %v", err)
 	}
 	if len(results) != len(batch.Receipts) {
-		t.Fatalf("got %d results, want %d", len(results), len(batch.Receipts))
+		tb.Fatalf("got %d results, want %d", len(results), len(batch.Receipts))
 	}
 	return results
 }
@@ -239,9 +239,9 @@ func outcomes(results []receipt.Result) string {
 	return strings.Join(out, " ")
 }
 
-func expectOutcomes(t testing.TB, results []receipt.Result, want string) {
-	t.Helper()
+func expectOutcomes(tb testing.TB, results []receipt.Result, want string) {
+	tb.Helper()
 	if got := outcomes(results); got != want {
-		t.Errorf("outcomes: got %s, want %s", got, want)
+		tb.Errorf("outcomes: got %s, want %s", got, want)
 	}
 }

@@ -13,11 +13,11 @@ import (
 )
 
 // due returns the UIDs or ordinals of what is due, with their outcomes.
-func (p *post) due(t testing.TB, b box, limit int) (string, []receipt.Due) {
-	t.Helper()
-	list, err := p.db.DueDispositions(t.Context(), b.folder, limit)
+func (p *post) due(tb testing.TB, b box, limit int) (string, []receipt.Due) {
+	tb.Helper()
+	list, err := p.db.DueDispositions(tb.Context(), b.folder, limit)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var out []string
 	for _, d := range list {
@@ -30,18 +30,18 @@ func (p *post) due(t testing.TB, b box, limit int) (string, []receipt.Due) {
 	return strings.Join(out, " "), list
 }
 
-func (p *post) expectDue(t testing.TB, b box, want string) []receipt.Due {
-	t.Helper()
-	got, list := p.due(t, b, 100)
+func (p *post) expectDue(tb testing.TB, b box, want string) []receipt.Due {
+	tb.Helper()
+	got, list := p.due(tb, b, 100)
 	if got != want {
-		t.Errorf("due: got %q, want %q", got, want)
+		tb.Errorf("due: got %q, want %q", got, want)
 	}
 	return list
 }
 
 // dispositions writes a receipt of each outcome to b, all due.
-func (p *post) dispositions(t testing.TB, b box) []receipt.Result {
-	t.Helper()
+func (p *post) dispositions(tb testing.TB, b box) []receipt.Result {
+	tb.Helper()
 	l := letter{id: "a1@x", text: "t"}
 	batch := b.batch(1, l, l)
 	raw := batch.Receipts[0].Raw
@@ -56,7 +56,7 @@ func (p *post) dispositions(t testing.TB, b box) []receipt.Result {
 	later := l.arrive(b, 7)
 	later.Dispose, later.DisposeIn = true, time.Hour
 	batch.Receipts = append(batch.Receipts, later, l.arrive(b, 8))
-	return p.write(t, b, batch)
+	return p.write(tb, b, batch)
 }
 
 func TestDueDispositionsFollowTheMailbox(t *testing.T) {

@@ -89,7 +89,7 @@ const (
 )
 
 // viewName is an identifier, perhaps with its schema, that needs no quotes.
-var viewName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$`) //nolint:gochecknoglobals // a constant
+var viewName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$`)
 
 // PartyDirectory is the view that says who people are. It is a relate.Resolver.
 type PartyDirectory struct {

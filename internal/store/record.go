@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -210,7 +211,7 @@ func fitTrace(t trace.Trace) string {
 		}
 	}
 	var cut trace.Trace
-	cut.Add(trace.Record, "steps_cut", "steps", fmt.Sprint(tail-head))
+	cut.Add(trace.Record, "steps_cut", "steps", strconv.Itoa(tail-head))
 	return joinJSON(slices.Concat(texts[:head], []string{stepJSON(cut[0])}, texts[tail:]))
 }
 
