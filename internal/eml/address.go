@@ -295,36 +295,37 @@ func (s *addressScan) phraseText(phrase []token) string {
 }
 
 // addrSpec cleans what stands in angle brackets: a route, "mailto:", blanks. It is "" if that is no address.
-func (a *addressScan) addrSpec(s string) string {
-	if strings.HasPrefix(s, "=?") && strings.HasSuffix(s, "?=") {
-		s, _ = decodeText(s, a.charset)
+func (s *addressScan) addrSpec(spec string) string {
+	if strings.HasPrefix(spec, "=?") && strings.HasSuffix(spec, "?=") {
+		spec, _ = decodeText(spec, s.charset)
 	}
-	if n := len(s); n > 2 && s[0] == '[' && s[n-1] == ']' {
-		s = s[1 : n-1] // QUIRK: Outlook writes [mailto:a@b]
+	if n := len(spec); n > 2 && spec[0] == '[' && spec[n-1] == ']' {
+		spec = spec[1 : n-1] // QUIRK: Outlook writes [mailto:a@b]
 	}
-	if strings.HasPrefix(s, "@") {
-		if i := strings.IndexByte(s, ':'); i > 0 {
-			s = s[i+1:]
+	if strings.HasPrefix(spec, "@") {
+		if i := strings.IndexByte(spec, ':'); i > 0 {
+			spec = spec[i+1:]
 		}
 	}
-	if len(s) > 7 && strings.EqualFold(s[:7], "mailto:") {
-		s = s[7:]
+	if len(spec) > 7 && strings.EqualFold(spec[:7], "mailto:") {
+		spec = spec[7:]
 	}
-	s = strings.Trim(s, " \t<>'")
-	if !strings.HasPrefix(s, `"`) {
-		s = withoutComments(s)
-		if strings.ContainsAny(s, " \t\r\n") {
-			s = strings.NewReplacer(" @", "@", "@ ", "@", " .", ".", ". ", ".").Replace(strings.Join(strings.Fields(s), " "))
+	spec = strings.Trim(spec, " \t<>'")
+	if !strings.HasPrefix(spec, `"`) {
+		spec = withoutComments(spec)
+		if strings.ContainsAny(spec, " \t\r\n") {
+			spec = strings.Join(strings.Fields(spec), " ")
+			spec = strings.NewReplacer(" @", "@", "@ ", "@", " .", ".", ". ", ".").Replace(spec)
 		}
-		if strings.ContainsAny(s, " ,;") {
+		if strings.ContainsAny(spec, " ,;") {
 			return ""
 		}
 	}
-	s = strings.TrimRight(s, ".")
-	if at := strings.LastIndexByte(s, '@'); at == 0 || at == len(s)-1 {
+	spec = strings.TrimRight(spec, ".")
+	if at := strings.LastIndexByte(spec, '@'); at == 0 || at == len(spec)-1 {
 		return ""
 	}
-	return repair(s, a.charset)
+	return repair(spec, s.charset)
 }
 
 // withoutComments drops comments from an address.

@@ -286,11 +286,11 @@ func truncate(s string, room int64) (text string, cut bool) {
 // metaCharset returns the charset that HTML says it has, within its first 1024 octets.
 func metaCharset(html []byte) string {
 	head := bytes.ToLower(html[:min(len(html), 1024)])
-	i := bytes.Index(head, []byte("charset="))
-	if i < 0 || utf8.Valid(html) && !isASCII(html) {
+	_, rest, found := bytes.Cut(head, []byte("charset="))
+	if !found || (utf8.Valid(html) && !isASCII(html)) {
 		return ""
 	}
-	rest := bytes.TrimLeft(head[i+len("charset="):], "\"' ")
+	rest = bytes.TrimLeft(rest, "\"' ")
 	if end := bytes.IndexAny(rest, "\"' ;>/"); end >= 0 {
 		rest = rest[:end]
 	}

@@ -47,7 +47,7 @@ func parseDate(value string) (date, bool) {
 		value = strings.Join(strings.Fields(value), " ")
 		value = strings.NewReplacer(" : ", ":", " :", ":", ": ", ":").Replace(value)
 	}
-	for _, word := range strings.Fields(value) {
+	for word := range strings.FieldsSeq(value) {
 		s.word(word)
 	}
 	return s.date()
@@ -129,7 +129,7 @@ func (s *dateScan) offset(w string) {
 		digits = digits[:end]
 	}
 	const farthest = 15 * 60 // minutes
-	minutes := 0
+	var minutes int
 	switch len(digits) {
 	case 1, 2:
 		minutes = atoi(digits) * 60

@@ -200,16 +200,10 @@ func (d *base64Reader) footer() bool {
 	return len(line)%4 != 0
 }
 
-// appendBase64 appends what src holds, and reports whether it is well-formed.
-func appendBase64(dst, src []byte) (out []byte, ok bool) {
+// appendBase64 appends what src holds.
+func appendBase64(dst, src []byte) []byte {
 	d := &base64Reader{src: src}
-	dst = readAppend(dst, d, len(src)/4*3+3)
-	return dst, !d.bad
-}
-
-// readAppend appends all that d gives, for which room octets suffice.
-func readAppend(dst []byte, d decoder, room int) []byte {
-	buf := make([]byte, room+3)
+	buf := make([]byte, len(src)/4*3+6) // one more group than there can be, so that one Read gives all
 	for {
 		n, err := d.Read(buf)
 		dst = append(dst, buf[:n]...)

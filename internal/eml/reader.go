@@ -2,6 +2,7 @@ package eml
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -241,8 +242,7 @@ func (r *reader) match(line []byte) (index int, closing bool) {
 }
 
 func (r *reader) matchToken(token []byte) (index int, closing bool) {
-	for i := len(r.chain) - 1; i >= 0; i-- {
-		f := r.chain[i]
+	for i, f := range slices.Backward(r.chain) {
 		if !f.live {
 			continue
 		}
@@ -289,7 +289,9 @@ func (r *reader) closeAbove(n, end int) {
 		f := r.chain[len(r.chain)-1]
 		r.chain = r.chain[:len(r.chain)-1]
 		p := f.part
-		p.BodyLength = int64(max(end-int(p.BodyOffset), 0))
+		// Two boundaries in a row share a line end: what is between them has no octets.
+		p.Offset, p.BodyOffset = min(p.Offset, int64(end)), min(p.BodyOffset, int64(end))
+		p.BodyLength = int64(end) - p.BodyOffset
 		switch {
 		case f.multi && len(p.Children) == 0:
 			r.noChildren(f, end)

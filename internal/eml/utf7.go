@@ -39,7 +39,7 @@ func decodeUTF7(b []byte) string {
 
 // writeUTF16 writes what base64 of big-endian UTF-16 holds.
 func writeUTF16(out *strings.Builder, encoded []byte) {
-	octets, _ := appendBase64(nil, encoded)
+	octets := appendBase64(nil, encoded)
 	units := make([]uint16, 0, len(octets)/2)
 	for ; len(octets) >= 2; octets = octets[2:] {
 		units = append(units, binary.BigEndian.Uint16(octets))

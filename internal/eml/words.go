@@ -105,17 +105,17 @@ func (w *wordScan) words(start int, first word, next int) int {
 func appendWord(octets []byte, pending string, current word) (out []byte, rest string) {
 	if !current.base64 {
 		if pending != "" {
-			octets, _ = appendBase64(octets, []byte(pending))
+			octets = appendBase64(octets, []byte(pending))
 		}
 		return appendQ(octets, current.text), ""
 	}
 	text := pending + current.text
 	if strings.IndexByte(text, '=') < 0 && len(text)%4 != 0 {
 		whole := len(text) / 4 * 4
-		octets, _ = appendBase64(octets, []byte(text[:whole]))
+		octets = appendBase64(octets, []byte(text[:whole]))
 		return octets, text[whole:]
 	}
-	octets, _ = appendBase64(octets, []byte(text))
+	octets = appendBase64(octets, []byte(text))
 	return octets, ""
 }
 
