@@ -13,14 +13,14 @@ import (
 )
 
 // version is set by the linker, else by main from the build's own information.
-var version string //nolint:gochecknoglobals // the linker can set nothing else
+var version string
 
 func main() {
 	ctx, stop := ossignal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Environ(), cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	stop()
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // this is main
 }
 
 // run does what args ask for and returns the exit code.

@@ -20,7 +20,7 @@ func TestPostgreSQLOfOurOwn(t *testing.T) {
 		t.Skip(err)
 	}
 	// PostgreSQL's user must be able to reach it, which t.TempDir does not allow as root.
-	dir, err := os.MkdirTemp("/tmp", "postroom-cli-test-")
+	dir, err := os.MkdirTemp("/tmp", "postroom-cli-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestPostgreSQLOfOurOwn(t *testing.T) {
 	env := []string{"POSTROOM_DATA_DIR=" + dir}
 	invoke(t, cli.Deps{}, env, "", "migrate").wants(t, cli.Done, "schema postroom is up to date")
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := pgserver.Start(ctx, pgserver.Options{Dir: filepath.Join(dir, "postgresql")})
 	if err != nil {
