@@ -137,7 +137,7 @@ func ensureCluster(ctx context.Context, bin binaries, dir string, who *identity,
 	if !opts.Durable {
 		return nil
 	}
-	d, err := os.Open(dir) //nolint:gosec // the admin's own folder
+	d, err := os.Open(dir)
 	if err != nil {
 		return unusable(err)
 	}
@@ -189,7 +189,7 @@ func initCluster(ctx context.Context, bin binaries, fresh string, who *identity,
 // tool runs a program to its end. Its error holds the end of what it printed.
 func tool(ctx context.Context, bin binaries, who *identity, dir, stdin, name string, args ...string) error {
 	printed := newTail(nil)
-	cmd := exec.CommandContext(ctx, filepath.Join(bin.dir, name), args...) //nolint:gosec // the path is the admin's or the system's own
+	cmd := exec.CommandContext(ctx, filepath.Join(bin.dir, name), args...)
 	cmd.Dir = dir
 	cmd.Env = environment()
 	cmd.Stdin = strings.NewReader(stdin)

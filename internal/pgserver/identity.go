@@ -68,7 +68,7 @@ func (id *identity) own(root string) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(name, int(id.uid), int(id.gid))
+		return os.Lchown(name, int(id.uid), int(id.gid)) //nolint:gosec // never follows a link, and the tree is root's until now
 	})
 }
 

@@ -133,7 +133,7 @@ func (s *Server) run(ctx context.Context) error {
 		s.dog.dismiss()
 		return fault.New(fault.Transient, "postgres_failed", "", fmt.Errorf("start postgres: %w", err))
 	}
-	//nolint:gosec,noctx // the path is the admin's or the system's own; the server lives on when ctx ends
+	//nolint:noctx // the server lives on when ctx ends
 	s.cmd = exec.Command(filepath.Join(s.bin.dir, "postgres"), arguments(s.data(), s.sockets, s.durable)...)
 	s.cmd.Dir = s.data()
 	s.cmd.Env = environment()
@@ -307,8 +307,9 @@ func arguments(data, sockets string, durable bool) []string {
 	if durable {
 		settings = append(settings, "fsync=on", "full_page_writes=on")
 	} else {
+		// Shared memory in the folder goes with the folder, also after SIGKILL.
 		settings = append(settings, "fsync=off", "full_page_writes=off", "autovacuum=off", "jit=off", "max_connections=200",
-			"shared_buffers=32MB", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=256MB")
+			"shared_buffers=32MB", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=256MB", "dynamic_shared_memory_type=mmap")
 	}
 	args := []string{"-D", data}
 	for _, s := range settings {

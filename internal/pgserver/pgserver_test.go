@@ -26,15 +26,23 @@ const limit = time.Minute
 
 func bounded(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), limit) //nolint:usetesting // cleanups call it too, when the test's own has ended
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// shortDir returns the folder in memory that Linux has, or /tmp: short enough for a socket's name.
+func shortDir() string {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		return "/dev/shm"
+	}
+	return "/tmp"
 }
 
 // folder returns a new folder that PostgreSQL's user may reach; t.TempDir's parents are closed to it as root.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "postroom-pgserver-test-")
+	dir, err := os.MkdirTemp(shortDir(), "postroom-pgserver-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +51,7 @@ func folder(t *testing.T) string {
 			t.Errorf("remove %s: %v", dir, err)
 		}
 	})
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as prepareDir does
+	if err := os.Chmod(dir, 0o711); err != nil { // as prepareDir does
 		t.Fatal(err)
 	}
 	return dir
@@ -61,14 +69,15 @@ func needPostgres(t *testing.T) {
 }
 
 // cache keeps a fresh cluster for the tests of this package: initdb is most of their time.
-var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "postroom-pgserver-cache-") })
+var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp(shortDir(), "postroom-pgserver-cache-") })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := cache(); err == nil {
-		_ = os.RemoveAll(dir)
-	}
-	os.Exit(code)
+	defer func() { // m.Run's code is the process's
+		if dir, err := cache(); err == nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	m.Run()
 }
 
 func start(t *testing.T, opts pgserver.Options) *pgserver.Server {
@@ -130,14 +139,14 @@ func TestFindSaysWhatToInstall(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bin := filepath.Join(dir, strings.ReplaceAll(c.name, " ", "_"))
-			if err := os.Mkdir(bin, 0o755); err != nil { //nolint:gosec // must be reached by PostgreSQL's user
+			if err := os.Mkdir(bin, 0o755); err != nil { // must be reached by PostgreSQL's user
 				t.Fatal(err)
 			}
 			for _, program := range []string{"initdb", "postgres"} {
 				if c.script == "" {
 					continue
 				}
-				if err := os.WriteFile(filepath.Join(bin, program), []byte(c.script), 0o755); err != nil { //nolint:gosec // a program
+				if err := os.WriteFile(filepath.Join(bin, program), []byte(c.script), 0o755); err != nil { // a program
 					t.Fatal(err)
 				}
 			}
@@ -235,7 +244,7 @@ func TestStartFails(t *testing.T) {
 		if err := s.Stop(bounded(t)); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, "data", "postgresql.auto.conf"), []byte("nonsense = 1\n"), 0o644); err != nil { //nolint:gosec // read by PostgreSQL's user
+		if err := os.WriteFile(filepath.Join(dir, "data", "postgresql.auto.conf"), []byte("nonsense = 1\n"), 0o644); err != nil { // read by PostgreSQL's user
 			t.Fatal(err)
 		}
 		_, err := pgserver.Start(bounded(t), pgserver.Options{Dir: dir})
@@ -261,7 +270,7 @@ func TestStartFails(t *testing.T) {
 			t.Skip("only root starts it as another user")
 		}
 		dir := folder(t)
-		if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder needs its x
+		if err := os.Chmod(dir, 0o700); err != nil { // a folder needs its x
 			t.Fatal(err)
 		}
 		_, err := pgserver.Start(bounded(t), pgserver.Options{Dir: filepath.Join(dir, "db")})
@@ -270,7 +279,7 @@ func TestStartFails(t *testing.T) {
 		}
 	})
 	t.Run("ended context", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		dir := folder(t)
 		if _, err := pgserver.Start(ctx, pgserver.Options{Dir: dir}); err == nil {
@@ -314,10 +323,10 @@ func TestLongFolderHasItsSocketElsewhere(t *testing.T) {
 }
 
 func TestCacheAndRemove(t *testing.T) {
-	cache := folder(t)
+	kept := folder(t)
 	for range 2 { // the second one copies
 		dir := folder(t)
-		s := start(t, pgserver.Options{Dir: dir, Cache: cache, Remove: true})
+		s := start(t, pgserver.Options{Dir: dir, Cache: kept, Remove: true})
 		if got := ask(t, s.URL(), "SHOW fsync"); got != "off" {
 			t.Errorf("fsync: got %q, want off", got)
 		}
@@ -328,9 +337,9 @@ func TestCacheAndRemove(t *testing.T) {
 			t.Errorf("%s is left over: %v", dir, err)
 		}
 	}
-	kept, err := filepath.Glob(filepath.Join(cache, "*"))
-	if err != nil || len(kept) != 1 {
-		t.Errorf("cache holds %v, %v, want one cluster", kept, err)
+	clusters, err := filepath.Glob(filepath.Join(kept, "*"))
+	if err != nil || len(clusters) != 1 {
+		t.Errorf("the cache holds %v, %v, want one cluster", clusters, err)
 	}
 }
 
@@ -344,15 +353,29 @@ func TestServerThatDiesIsSeen(t *testing.T) {
 	case <-time.After(limit):
 		t.Fatal("Exited was not closed")
 	}
+	dead, url := s.Pid(), s.URL()
+	if err := s.Restart(bounded(t)); err != nil {
+		t.Fatalf("Restart: %v", err)
+	}
+	if s.Pid() == dead || s.URL() != url {
+		t.Errorf("after Restart: pid %d, URL %s, want another pid than %d and the URL %s", s.Pid(), s.URL(), dead, url)
+	}
+	if got := ask(t, url, "SELECT 'ok'"); got != "ok" {
+		t.Errorf("got %q", got)
+	}
+	if err := syscall.Kill(s.Pid(), syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	<-s.Exited()
 	if err := s.Stop(bounded(t)); err != nil {
-		t.Errorf("Stop after that: %v", err)
+		t.Errorf("Stop of one that ended by itself: %v", err)
 	}
 }
 
 func TestStopWithEndedContextStillEnds(t *testing.T) {
 	dir := folder(t)
 	s := start(t, pgserver.Options{Dir: dir, Durable: true})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Stop(ctx); err != nil {
 		t.Errorf("Stop: %v", err)
@@ -368,20 +391,25 @@ func TestHelperProcess(t *testing.T) {
 	if dir == "" {
 		t.Skip("only as a child of TestKilledOwner")
 	}
-	s, err := pgserver.Start(context.Background(), pgserver.Options{Dir: dir, Remove: os.Getenv(helperEnv+"_REMOVE") != ""})
+	s, err := pgserver.Start(t.Context(), pgserver.Options{
+		Dir: dir, Cache: os.Getenv(helperEnv + "_CACHE"), Remove: os.Getenv(helperEnv+"_REMOVE") != "",
+	})
 	if err != nil {
-		fmt.Println("failed", err)
-		return
+		t.Fatal(err)
 	}
-	fmt.Println("pid", s.Pid())
-	select {} // killed
+	_, _ = fmt.Fprintln(os.Stdout, "pid", s.Pid()) // to our parent, who sees it or kills us
+	select {}                                      // killed
 }
 
 func startHelper(t *testing.T, dir string, env ...string) (helper *exec.Cmd, server int) {
 	t.Helper()
 	needPostgres(t)
-	helper = exec.CommandContext(bounded(t), os.Args[0], "-test.run=^TestHelperProcess$") //nolint:gosec // ourselves
-	helper.Env = append(append(os.Environ(), helperEnv+"="+dir), env...)
+	helper = exec.CommandContext(bounded(t), os.Args[0], "-test.run=^TestHelperProcess$")
+	kept, err := cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	helper.Env = append(append(os.Environ(), helperEnv+"="+dir, helperEnv+"_CACHE="+kept), env...)
 	out, err := helper.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ type pidFile struct {
 }
 
 func readPidFile(data string) (pidFile, error) {
-	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid")) //nolint:gosec // the admin's own folder
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
 	if err != nil {
 		return pidFile{}, err
 	}
@@ -52,8 +52,8 @@ func stopStale(ctx context.Context, data string) error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if _, statErr := os.Stat("/proc/self/cwd"); statErr != nil {
-		return nil // nothing to check with: PostgreSQL decides, and says so
+	if _, procErr := os.Stat("/proc/self/cwd"); procErr != nil {
+		return nil //nolint:nilerr // nothing to check with: PostgreSQL decides, and says so
 	}
 	for _, step := range []struct {
 		signal syscall.Signal

@@ -14,12 +14,12 @@ import (
 
 func testFolder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "postroom-pgserver-test-")
+	dir, err := os.MkdirTemp("/tmp", "postroom-pgserver-test-") //nolint:usetesting // PostgreSQL's user may not enter t.TempDir's parents
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as prepareDir does
+	if err := os.Chmod(dir, 0o711); err != nil { // as prepareDir does
 		t.Fatal(err)
 	}
 	return dir
@@ -30,7 +30,7 @@ func TestStopStaleServer(t *testing.T) {
 	if _, err := Find(); err != nil {
 		t.Skip(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := Start(ctx, Options{Dir: testFolder(t)})
 	if err != nil {
@@ -69,7 +69,7 @@ func TestStopStaleSparesStrangers(t *testing.T) {
 	if err := os.WriteFile(pid, []byte(strconv.Itoa(stranger.Process.Pid)+"\n"+data+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := stopStale(context.Background(), data); err != nil {
+	if err := stopStale(t.Context(), data); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(pid); !errors.Is(err, os.ErrNotExist) {

@@ -38,7 +38,6 @@ func TestNewIsMigratedAndAlone(t *testing.T) {
 }
 
 func TestDroppedAtTheEnd(t *testing.T) {
-	t.Parallel()
 	var url string
 	t.Run("use", func(t *testing.T) {
 		url = pgtest.URL(t)
@@ -102,16 +101,16 @@ func TestKilledTestLeavesNothing(t *testing.T) {
 		select {}
 	}
 	t.Parallel()
-	pgtest.URL(t) // skips where there is no PostgreSQL
-	tmp, err := os.MkdirTemp("/tmp", "postroom-pgtest-test-")
+	pgtest.URL(t)                                             // skips where there is no PostgreSQL
+	tmp, err := os.MkdirTemp("/tmp", "postroom-pgtest-test-") //nolint:usetesting // PostgreSQL's user may not enter t.TempDir's parents
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(tmp) })
-	if err := os.Chmod(tmp, 0o711); err != nil { //nolint:gosec // PostgreSQL's user must pass
+	if err := os.Chmod(tmp, 0o711); err != nil { // PostgreSQL's user must pass
 		t.Fatal(err)
 	}
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledTestLeavesNothing$") //nolint:gosec // ourselves
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledTestLeavesNothing$")
 	child.Env = append(os.Environ(), "POSTROOM_TEST_PGTEST_CHILD=1", "TMPDIR="+tmp)
 	out, err := child.StdoutPipe()
 	if err != nil {

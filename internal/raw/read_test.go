@@ -146,7 +146,7 @@ func TestDamagedChunks(t *testing.T) {
 			}
 		})
 	}
-	if held := int64(stop()) - int64(before.HeapAlloc); held > 32<<20 { //nolint:gosec // heaps are small
+	if held := int64(stop()) - int64(before.HeapAlloc); held > 32<<20 {
 		t.Errorf("the heap grew by %d octets, want at most 32 MB", held)
 	}
 	if _, err := db.Pool().Exec(t.Context(), "DELETE FROM raw_chunk"); err != nil {
@@ -188,7 +188,7 @@ func TestLargeMessageInLittleMemory(t *testing.T) {
 	spool := source.NewSpool(t.TempDir(), size)
 	piece := make([]byte, raw.ChunkOctets)
 	for i := range size / raw.ChunkOctets {
-		copy(piece, octets(64<<10, uint64(i))) //nolint:gosec // small; the rest is zeros, which are packed quickly
+		copy(piece, octets(64<<10, uint64(i)))
 		if _, err := spool.Write(piece); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +221,7 @@ func TestLargeMessageInLittleMemory(t *testing.T) {
 	if back.SHA256() != r.SHA256() || back.Octets() != size {
 		t.Errorf("got %d other octets back", back.Octets())
 	}
-	if held := int64(used) - int64(before.HeapAlloc); held > 16<<20 { //nolint:gosec // heaps are small
+	if held := int64(used) - int64(before.HeapAlloc); held > 16<<20 {
 		t.Errorf("the heap grew by %d octets for a message of %d, want at most 16 MB", held, size)
 	}
 }

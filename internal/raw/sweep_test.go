@@ -17,20 +17,20 @@ import (
 	"github.com/postroom/postroom/internal/store"
 )
 
-func exec(t testing.TB, db *store.DB, sql string, args ...any) {
-	t.Helper()
-	if _, err := db.Pool().Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+func exec(tb testing.TB, db *store.DB, sql string, args ...any) {
+	tb.Helper()
+	if _, err := db.Pool().Exec(tb.Context(), sql, args...); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 }
 
 // makeFolder makes a folder for receipts.
-func makeFolder(t testing.TB, db *store.DB) (folder int64) {
-	t.Helper()
+func makeFolder(tb testing.TB, db *store.DB) (folder int64) {
+	tb.Helper()
 	const sql = `WITH m AS (INSERT INTO mailbox (name, kind, address, incoming) VALUES ('f', 'forward', 'f@example.org', 'none') RETURNING mailbox_id)
 		INSERT INTO folder_cursor (mailbox_id, name, start_at) SELECT mailbox_id, 'INBOX', now() FROM m RETURNING folder_id`
-	if err := db.Pool().QueryRow(t.Context(), sql).Scan(&folder); err != nil {
-		t.Fatal(err)
+	if err := db.Pool().QueryRow(tb.Context(), sql).Scan(&folder); err != nil {
+		tb.Fatal(err)
 	}
 	return folder
 }
@@ -38,10 +38,10 @@ func makeFolder(t testing.TB, db *store.DB) (folder int64) {
 const insertReceipt = `INSERT INTO receipt (folder_id, uidvalidity, uid, octets, raw_id, state, outcome, reason)
 	VALUES ($1, 1, $2, 1, $3, 'finished', 'quarantined', 'test')`
 
-func sweep(t testing.TB, s *raw.Store, want int) {
-	t.Helper()
-	if n, err := s.Sweep(t.Context()); err != nil || n != want {
-		t.Errorf("Sweep: got %d, %v, want %d", n, err, want)
+func sweep(tb testing.TB, s *raw.Store, want int) {
+	tb.Helper()
+	if n, err := s.Sweep(tb.Context()); err != nil || n != want {
+		tb.Errorf("Sweep: got %d, %v, want %d", n, err, want)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestSweepPassesOverWhatIsHeld(t *testing.T) {
 		if ids[0] != id {
 			t.Errorf("Put: got %d, want %d", ids[0], id)
 		}
-		sweep(t, s, 0) // on another connection, while we hold it
+		sweep(t, s, 0) //nolint:contextcheck // on another connection, while we hold it
 		_, err = tx.Exec(ctx, insertReceipt, folder, 1, ids[0])
 		return err
 	})
@@ -154,7 +154,7 @@ func TestSweepAgainstPut(t *testing.T) {
 	const putters, rounds, messages = 3, 60, 40
 	raws := make([]*source.Raw, messages)
 	for i := range raws {
-		raws[i] = rawOf(200+i, uint64(i)) //nolint:gosec // small
+		raws[i] = rawOf(200+i, uint64(i))
 	}
 	// Everything is old at once.
 	exec(t, db, `CREATE FUNCTION age() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.created_at = now() - interval '2 hours'; RETURN NEW; END $$;
@@ -175,7 +175,7 @@ func TestSweepAgainstPut(t *testing.T) {
 		putting.Go(func() {
 			for round := range rounds {
 				uid := p*rounds + round + 1
-				some := rand.N(messages - 3) //nolint:gosec // any
+				some := rand.N(messages - 3)
 				err := db.InTx(ctx, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
 					ids, err := s.Put(ctx, tx, raws[some:some+3])
 					if err != nil {

@@ -116,7 +116,7 @@ func poolConfig(opts Options) (cfg *pgxpool.Config, schema string, err error) {
 	if opts.MaxConns <= 0 {
 		opts.MaxConns = DefaultMaxConns
 	}
-	cfg.MaxConns = int32(min(opts.MaxConns, 10_000)) //nolint:gosec // bounded
+	cfg.MaxConns = int32(min(opts.MaxConns, 10_000))
 	cfg.MinConns, cfg.MinIdleConns = 0, 0
 	cfg.MaxConnLifetime, cfg.MaxConnLifetimeJitter, cfg.MaxConnIdleTime = connLifetime, connLifetime/10, connIdleTime
 	cfg.ConnConfig.ConnectTimeout = connectTimeout

@@ -23,7 +23,7 @@ func codeOf(err error) string {
 }
 
 // one returns what a query gives.
-func one[T any](t testing.TB, db *store.DB, sql string, args ...any) (got T) {
+func one[T any](t *testing.T, db *store.DB, sql string, args ...any) (got T) {
 	t.Helper()
 	if err := db.Pool().QueryRow(t.Context(), sql, args...).Scan(&got); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -32,7 +32,7 @@ func one[T any](t testing.TB, db *store.DB, sql string, args ...any) (got T) {
 }
 
 // run runs a statement.
-func run(t testing.TB, db *store.DB, sql string, args ...any) {
+func run(t *testing.T, db *store.DB, sql string, args ...any) {
 	t.Helper()
 	if _, err := db.Pool().Exec(t.Context(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)

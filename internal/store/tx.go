@@ -104,7 +104,7 @@ func retryable(err error) bool {
 // pause waits before the next try, longer each time and never equally long; false: ctx has ended.
 func pause(ctx context.Context, try int) bool {
 	d := 5 * time.Millisecond << try
-	timer := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // spreads load, guards nothing
+	timer := time.NewTimer(d/2 + rand.N(d)) // spreads load, guards nothing
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
