@@ -3,6 +3,7 @@ package imap
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -48,8 +49,9 @@ func meaningOf(code string) meaning {
 		return meaning{fault.Transient, "over_quota", "make room in the account, or raise its quota"}
 	case imap.ResponseCodeServerBug:
 		return meaning{fault.Transient, "server_bug", "the server says that it has a fault: see its log"}
+	default:
+		return meaning{fault.Transient, "refused", "see the mail server's log"}
 	}
-	return meaning{fault.Transient, "refused", "see the mail server's log"}
 }
 
 // refusal makes a fault of a tagged NO or BAD.
@@ -102,10 +104,5 @@ func isRefusal(err error, codes ...string) bool {
 	if !ok {
 		return false
 	}
-	for _, code := range codes {
-		if f.Code == code {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, f.Code)
 }

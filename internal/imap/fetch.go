@@ -311,6 +311,8 @@ func (s *Session) literal(g *got, literal imap.LiteralReader, limit int64) {
 	if n != g.size { // the connection ended within it; the command will say how
 		spool.Abort()
 		g.size = -1
+		// The library would read the literal again to pass over it, while its own goroutine reads on: let that end first.
+		s.shut()
 		return
 	}
 	if g.raw, err = spool.Finish(); err != nil {

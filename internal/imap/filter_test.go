@@ -109,7 +109,7 @@ func TestFilterLimits(t *testing.T) {
 			if got := f.failure(); !errors.Is(got, tc.want) {
 				t.Errorf("failure: got %v, want %v", got, tc.want)
 			}
-			if n, err := f.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			if n, err := f.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("read after the end: got %d and %v, want 0 and io.EOF", n, err)
 			}
 		})

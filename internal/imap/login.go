@@ -22,7 +22,7 @@ func (s *Session) login(ctx context.Context, username, password string) error {
 	login := !s.caps.Has(imap.CapLoginDisabled)
 	what := "LOGIN"
 	command := func() error { return s.client.Login(username, password).Wait() }
-	if (plain && s.caps.Has(imap.CapSASLIR)) || (plain && !(login && quotable(username) && quotable(password))) {
+	if (plain && s.caps.Has(imap.CapSASLIR)) || (plain && (!login || !quotable(username) || !quotable(password))) {
 		what = "AUTHENTICATE PLAIN"
 		command = func() error { return s.client.Authenticate(sasl.NewPlainClient("", username, password)) }
 	} else if !login {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -31,9 +32,7 @@ func usual(more script) script {
 		"EXAMINE":    "* 2 EXISTS\r\n* OK [UIDVALIDITY 9] ok\r\n* OK [UIDNEXT 12] ok\r\nTAG OK [READ-ONLY] done\r\n",
 		"SELECT":     "* 2 EXISTS\r\n* OK [UIDVALIDITY 9] ok\r\n* OK [UIDNEXT 12] ok\r\nTAG OK [READ-WRITE] done\r\n",
 	}
-	for command, answer := range more {
-		s[command] = answer
-	}
+	maps.Copy(s, more)
 	return s
 }
 
@@ -65,6 +64,11 @@ func (s script) run(c net.Conn, hello string) {
 		if _, err := io.WriteString(c, answer); err != nil || over {
 			return
 		}
+		if strings.HasPrefix(answer, "+") {
+			if line, _ = br.ReadString('\n'); line == "AGFubgBwdw==\r\n" {
+				_, _ = io.WriteString(c, tag+" OK done\r\n")
+			}
+		}
 		if hang {
 			_, _ = io.Copy(io.Discard, br)
 			return
@@ -76,7 +80,7 @@ func (s script) run(c net.Conn, hello string) {
 }
 
 // listen serves every connection with handle until the test ends.
-func listen(t testing.TB, handle func(net.Conn)) *mailbox.Profile {
+func listen(t *testing.T, handle func(net.Conn)) *mailbox.Profile {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -100,7 +104,7 @@ func listen(t testing.TB, handle func(net.Conn)) *mailbox.Profile {
 }
 
 // scripted opens a session with a server that speaks s.
-func scripted(t testing.TB, s script) *Session {
+func scripted(t *testing.T, s script) *Session {
 	t.Helper()
 	session, err := new(Opener).Open(t.Context(), listen(t, func(c net.Conn) { s.run(c, greeting) }), "ann", "pw")
 	if err != nil {
@@ -110,12 +114,12 @@ func scripted(t testing.TB, s script) *Session {
 	return session
 }
 
-func closeWithTest(t testing.TB, s *Session) {
+func closeWithTest(t *testing.T, s *Session) {
 	t.Helper()
 	t.Cleanup(func() { _ = s.Close(t.Context()) }) // the context is over: it closes without a good-bye
 }
 
-func wantFault(t testing.TB, err error, class fault.Class, code string) {
+func wantFault(t *testing.T, err error, class fault.Class, code string) {
 	t.Helper()
 	gotClass, gotCode, text, hint := fault.Describe(err)
 	if gotClass != class || gotCode != code {
@@ -135,7 +139,7 @@ func ref(uid uint32, octets int64) source.Ref {
 }
 
 // taken is what Fetch handed over, by UID, in short.
-func taken(t testing.TB, s *Session, refs []source.Ref, most int64) (map[uint32]string, error) {
+func taken(t *testing.T, s *Session, refs []source.Ref, most int64) (map[uint32]string, error) {
 	t.Helper()
 	got := make(map[uint32]string)
 	err := s.Fetch(t.Context(), refs, most, func(f source.Fetched) error {

@@ -148,6 +148,7 @@ func (s *Session) outcome(what string, err error) error {
 // broken ends the session and says why it broke.
 func (s *Session) broken(what string, err error) error {
 	cause := s.conn.Fault(nil)
+	reason := s.filter.failure()
 	s.shut()
 	notes := s.filter.notes()
 	f, _ := errors.AsType[*fault.Error](cause)
@@ -157,9 +158,8 @@ func (s *Session) broken(what string, err error) error {
 	case f != nil:
 		s.over = fault.New(f.Class, f.Code, f.Hint, fmt.Errorf("%s: %w", what, withWarning(f, notes.warning)))
 	default:
-		reason := s.filter.failure()
-		if reason == nil || errors.Is(reason, io.EOF) {
-			reason = errors.New(dial.ServerText(err.Error()))
+		if !errors.Is(reason, errResponse) && !errors.Is(reason, errNesting) && !errors.Is(reason, errFetch) {
+			reason = errors.New(dial.ServerText(err.Error())) // the client library's
 		}
 		s.over = fault.New(fault.Transient, "protocol_error", "the server breaks the protocol: see its log, or whether an update mends it",
 			fmt.Errorf("%s: %w", what, withWarning(reason, notes.warning)))
@@ -184,10 +184,10 @@ func (s *Session) Close(ctx context.Context) error {
 		s.over = fault.New(fault.Transient, "session_closed", "", errors.New("the session was closed"))
 		s.shut()
 	}
-	if err != nil && fault.ClassOf(err) == fault.Stopping {
-		return nil
+	if fault.ClassOf(err) != fault.Stopping { // else it was not to wait for the good-bye
+		return err
 	}
-	return err
+	return nil
 }
 
 // forMessages returns how long a command may take that carries octets of messages.

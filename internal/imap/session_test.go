@@ -19,7 +19,7 @@ import (
 )
 
 // connect opens a session with a Dovecot in the clear.
-func connect(t testing.TB, d *mailtest.Dovecot, user, password string) *Session {
+func connect(t *testing.T, d *mailtest.Dovecot, user, password string) *Session {
 	t.Helper()
 	s, err := (&Opener{SpoolDir: t.TempDir()}).Open(t.Context(), d.Profile(mailbox.IMAP, mailbox.Plaintext), user, password)
 	if err != nil {
@@ -162,7 +162,7 @@ func TestListFolderNameNotASCII(t *testing.T) {
 }
 
 // messages are some that are easily changed on the way.
-func messages(t testing.TB) [][]byte {
+func messages(t *testing.T) [][]byte {
 	t.Helper()
 	random := make([]byte, 3<<20) // over what is held in memory
 	if _, err := rand.Read(random); err != nil {
@@ -202,7 +202,7 @@ func TestFetchKeepsOctets(t *testing.T) {
 		if f.Err != nil {
 			t.Fatalf("uid %d: %v", f.Ref.UID, f.Err)
 		}
-		defer f.Raw.Close()
+		defer func() { _ = f.Raw.Close() }()
 		if plain := w.Message(f.Ref.UID); !bytes.Equal(f.Raw.Bytes(), plain) {
 			t.Errorf("uid %d: got %d octets, want the %d of a plain socket", f.Ref.UID, f.Raw.Octets(), len(plain))
 		}
@@ -329,7 +329,7 @@ func BenchmarkFetch(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer s.Close(b.Context())
+			defer func() { _ = s.Close(b.Context()) }()
 			l, err := s.List(b.Context(), "INBOX", source.Since{})
 			if err != nil {
 				b.Fatal(err)
