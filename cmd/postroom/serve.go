@@ -71,7 +71,7 @@ func serve(ctx context.Context, cfg *config.Config, p process) (err error) {
 	if err := records.load(ctx); err != nil {
 		return err
 	}
-	parties, err := db.PartyDirectory(cfg.Parties.View)
+	parties, err := db.PartyDirectory(cfg.Parties.View, cfg.Parties.Timeout)
 	if err != nil {
 		return err
 	}

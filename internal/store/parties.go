@@ -83,33 +83,47 @@ func partiesOf(e *email) []activity.Party {
 }
 
 const (
-	partiesTimeout  = 2 * time.Second // of the query on the party view, on the server
-	partiesPerQuery = 5000            // addresses
-	partiesPerEach  = 16              // entries for one address
+	partiesPerQuery = 5000 // addresses
+	partiesPerEach  = 16   // entries for one address
 )
 
 // viewName is an identifier, perhaps with its schema, that needs no quotes.
 var viewName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]{0,62}(\.[A-Za-z_][A-Za-z0-9_$]{0,62})?$`)
 
-// PartyDirectory is the view that says who people are. It is a relate.Resolver.
+// PartyDirectory is the view that says who people are. It is a relate.Resolver. The view is an admin's own: whatever it
+// does, it costs the time-out and no more, and it can write nothing.
 type PartyDirectory struct {
-	db   *DB
-	view string
+	db      *DB
+	view    string // as it is configured
+	name    string // as SQL
+	timeout time.Duration
 }
 
 // PartyDirectory returns the directory that is read from view: "party_directory", or an admin's own, with or without
-// its schema. The view must have the columns address (lower case), party_type, party_id, name and owner_id.
-func (db *DB) PartyDirectory(view string) (*PartyDirectory, error) {
-	if _, err := quoteView(view); err != nil {
+// its schema. The view must have the columns address (lower case), party_type, party_id, name and owner_id. Timeout is
+// of one query, on the server.
+func (db *DB) PartyDirectory(view string, timeout time.Duration) (*PartyDirectory, error) {
+	name, err := quoteView(view)
+	if err != nil {
 		return nil, err
 	}
-	return &PartyDirectory{db: db, view: view}, nil
+	return &PartyDirectory{db: db, view: view, name: name, timeout: timeout}, nil
 }
 
 // ResolveParties returns the entries for folded addresses, the one to choose first: users, queues, contacts, accounts,
-// leads, others, then the lowest id.
+// leads, others, then the lowest id. Its failures are faults of class Transient with the code parties_view.
 func (d *PartyDirectory) ResolveParties(ctx context.Context, addresses []string) (map[string][]activity.Party, error) {
-	return d.db.ResolveParties(ctx, d.view, addresses)
+	ctx, cancel := context.WithTimeout(ctx, d.timeout+time.Second) // the server's comes first
+	defer cancel()
+	entries := make(map[string][]activity.Party, len(addresses))
+	for chunk := range slices.Chunk(addresses, partiesPerQuery) {
+		if err := d.resolveChunk(ctx, chunk, entries); err != nil {
+			return nil, fault.New(partiesClass(err), "parties_view",
+				"Mail is recorded unresolved until the view of parties.view answers: run it by hand to see why it does not.",
+				fmt.Errorf("ask %s for %d addresses: %w", d.view, len(addresses), err))
+		}
+	}
+	return entries, nil
 }
 
 // quoteView returns the view's name as SQL. Names are folded as PostgreSQL folds them when they are not quoted.
@@ -121,28 +135,6 @@ func quoteView(view string) (string, error) {
 	return pgx.Identifier(strings.Split(strings.ToLower(view), ".")).Sanitize(), nil
 }
 
-// ResolveParties asks a party view for folded addresses, in one query that ends after two seconds, or when ctx ends if
-// that is sooner. See PartyDirectory.ResolveParties for what it returns. The view is an admin's own: whatever it does,
-// it costs that time and no more, and it can write nothing. Its failures are faults of class Transient or Permanent
-// with the code parties_view.
-func (db *DB) ResolveParties(ctx context.Context, view string, addresses []string) (map[string][]activity.Party, error) {
-	name, err := quoteView(view)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, partiesTimeout+time.Second) // the server's comes first
-	defer cancel()
-	entries := make(map[string][]activity.Party, len(addresses))
-	for chunk := range slices.Chunk(addresses, partiesPerQuery) {
-		if err := db.resolveChunk(ctx, name, chunk, entries); err != nil {
-			return nil, fault.New(partiesClass(err), "parties_view",
-				"Mail is recorded unresolved until the view of parties.view answers: run it by hand to see why it does not.",
-				fmt.Errorf("ask %s for %d addresses: %w", view, len(addresses), err))
-		}
-	}
-	return entries, nil
-}
-
 func partiesClass(err error) fault.Class {
 	if fault.ClassOf(Classify(err)) == fault.Stopping {
 		return fault.Stopping
@@ -150,15 +142,15 @@ func partiesClass(err error) fault.Class {
 	return fault.Transient
 }
 
-func (db *DB) resolveChunk(ctx context.Context, name string, addresses []string, entries map[string][]activity.Party) error {
+func (d *PartyDirectory) resolveChunk(ctx context.Context, addresses []string, entries map[string][]activity.Party) error {
 	wanted := cleanList(addresses, len(addresses), maxAddress)
-	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	tx, err := d.db.pool.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer rollback(ctx, tx)
 	batch := &pgx.Batch{}
-	batch.Queue(`SELECT set_config('statement_timeout', $1, true)`, milliseconds(partiesTimeout))
+	batch.Queue(`SELECT set_config('statement_timeout', $1, true)`, milliseconds(d.timeout))
 	// The name was checked and is quoted: a view cannot be a parameter.
 	batch.Queue(`
 		SELECT address, party_type, party_id, name, owner_id FROM (
@@ -167,7 +159,7 @@ func (db *DB) resolveChunk(ctx context.Context, name string, addresses []string,
 				row_number() OVER (PARTITION BY address ORDER BY
 					array_position(ARRAY['user', 'queue', 'contact', 'account', 'lead'], party_type::text) NULLS LAST,
 					party_type::text, length(party_id::text), party_id::text COLLATE "C") AS n
-			FROM `+name+` WHERE address = ANY ($1::text[])) AS t
+			FROM `+d.name+` WHERE address = ANY ($1::text[])) AS t
 		WHERE n <= $2 ORDER BY address, n`, wanted, partiesPerEach).
 		Query(func(rows pgx.Rows) error {
 			var address string
