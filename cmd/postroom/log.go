@@ -10,17 +10,9 @@ import (
 	"github.com/postroom/postroom/internal/config"
 )
 
-// newLogger returns the daemon's log as the configuration wants it.
-func newLogger(c config.Log, w io.Writer) *slog.Logger {
-	level := slog.LevelInfo
-	switch c.Level {
-	case "debug":
-		level = slog.LevelDebug
-	case "warn":
-		level = slog.LevelWarn
-	case "error":
-		level = slog.LevelError
-	}
+// newLogger returns the daemon's log as the configuration wants it; level is set, and can be changed while it is used.
+func newLogger(c config.Log, level *slog.LevelVar, w io.Writer) *slog.Logger {
+	level.Set(c.SlogLevel())
 	opts := &slog.HandlerOptions{Level: level}
 	switch c.Format {
 	case config.JSON:

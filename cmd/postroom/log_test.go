@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +18,7 @@ func TestLogFormats(t *testing.T) {
 		config.Journal: "<4>msg=\"poll failed\" mailbox_id=7 err_class=auth\n",
 	} {
 		var b bytes.Buffer
-		log := newLogger(config.Log{Level: "warn", Format: format}, &b).With("mailbox_id", 7)
+		log := newLogger(config.Log{Level: "warn", Format: format}, new(slog.LevelVar), &b).With("mailbox_id", 7)
 		log.Info("not shown")
 		log.Warn("poll failed", "err_class", "auth")
 		if got := b.String(); !strings.Contains(got, want) || strings.Count(got, "\n") != 1 {
@@ -32,7 +33,7 @@ func TestLogFormats(t *testing.T) {
 func TestLogLevels(t *testing.T) {
 	for level, want := range map[string]string{"debug": "<7><6><4><3>", "info": "<6><4><3>", "warn": "<4><3>", "error": "<3>"} {
 		var b bytes.Buffer
-		log := newLogger(config.Log{Level: level, Format: config.Journal}, &b)
+		log := newLogger(config.Log{Level: level, Format: config.Journal}, new(slog.LevelVar), &b)
 		log.Debug("x")
 		log.Info("x")
 		log.Warn("x")
@@ -46,7 +47,7 @@ func TestLogLevels(t *testing.T) {
 // Values of a peer's choosing stay on the line, and lines of several goroutines stay apart.
 func TestJournalLinesStayWhole(t *testing.T) {
 	var b bytes.Buffer
-	log := newLogger(config.Log{Level: "info", Format: config.Journal}, &b)
+	log := newLogger(config.Log{Level: "info", Format: config.Journal}, new(slog.LevelVar), &b)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -135,11 +134,11 @@ func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*s
 		return nil, nil, err
 	}
 	if cfg.Database.URL == "" {
-		server, err := pgserver.Start(ctx, pgserver.Options{Dir: filepath.Join(cfg.DataDir, "postgresql"), Durable: true})
+		server, err := pgserver.Start(ctx, pgserver.Options{Dir: cfg.DatabaseDir(), Durable: true})
 		if err != nil {
 			return nil, nil, err
 		}
-		log.InfoContext(ctx, "PostgreSQL of our own is running", "dir", filepath.Join(cfg.DataDir, "postgresql"))
+		log.InfoContext(ctx, "PostgreSQL of our own is running", "dir", cfg.DatabaseDir())
 		url = server.URL()
 		stop = func() error {
 			out, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -165,8 +164,7 @@ func prepareSchema(ctx context.Context, db *store.DB, cfg *config.Config, log *s
 			return err
 		}
 		log.InfoContext(ctx, "schema brought up to date", "schema", cfg.Database.Schema, "migrations", len(applied))
-		err = db.CheckSchema(ctx)
-		return err
+		return db.CheckSchema(ctx)
 	}
 	return err
 }

@@ -38,13 +38,17 @@ type Streams struct {
 type Deps struct {
 	Version string
 
-	// Serve runs the daemon until ctx ends. Warnings are those of the configuration, to be logged.
-	Serve func(ctx context.Context, cfg *config.Config, warnings []string, s Streams) error
+	// Serve runs the daemon until ctx ends. Load reads the configuration, with warnings that are to be logged; it may be
+	// called again to see what has changed.
+	Serve func(ctx context.Context, load LoadConfig, s Streams) error
 
 	// Demo runs the daemon on sample servers and mail until ctx ends; args are those of the command, without flags. The
 	// command is there only if this is set.
 	Demo func(ctx context.Context, s Streams, args []string) error
 }
+
+// LoadConfig reads the configuration that the command line and the environment name.
+type LoadConfig func() (cfg *config.Config, warnings []string, err error)
 
 // app is one run of the program.
 type app struct {

@@ -165,9 +165,9 @@ func TestServeGetsTheConfiguration(t *testing.T) {
 	path := file(t, "postroom.yaml", "log: {level: debug}\nadmin: {listen: 0.0.0.0:1}")
 	var got *config.Config
 	var warned []string
-	deps := cli.Deps{Serve: func(_ context.Context, c *config.Config, warnings []string, _ cli.Streams) error {
-		got, warned = c, warnings
-		return nil
+	deps := cli.Deps{Serve: func(_ context.Context, load cli.LoadConfig, _ cli.Streams) (err error) {
+		got, warned, err = load()
+		return err
 	}}
 	invoke(t, deps, nil, "", "serve", "-c", path).wants(t, cli.Done)
 	if got == nil || got.Log.Level != "debug" || len(warned) != 1 {
@@ -188,7 +188,7 @@ func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			deps := cli.Deps{Serve: func(context.Context, *config.Config, []string, cli.Streams) error { return tt.err }}
+			deps := cli.Deps{Serve: func(context.Context, cli.LoadConfig, cli.Streams) error { return tt.err }}
 			r := invoke(t, deps, nil, "", "serve")
 			if r.code != cli.Failed || r.err != tt.want || r.out != "" {
 				t.Errorf("got %d %q, want %d %q", r.code, r.err, cli.Failed, tt.want)

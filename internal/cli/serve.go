@@ -21,19 +21,15 @@ const (
 func (a *app) serveCommand() *cobra.Command {
 	return a.command(spec{
 		use: "serve", short: "Poll the mailboxes until stopped",
-		long: `Runs the daemon in the foreground. SIGTERM and Ctrl-C stop it: running polls get scheduler.drain to finish. Several
-daemons may serve one database.`,
+		long: `Runs the daemon in the foreground. SIGTERM and Ctrl-C stop it: running polls get scheduler.drain to finish. SIGHUP
+reads the configuration and the records again. Several daemons may serve one database.`,
 		example: "  postroom serve\n  postroom serve --config /etc/postroom/postroom.yaml",
 		args:    cobra.NoArgs,
 		run: func(ctx context.Context, _ []string) error {
-			cfg, warnings, err := a.load()
-			if err != nil {
-				return err
-			}
 			if a.deps.Serve == nil {
 				return errors.New("this build has no daemon")
 			}
-			return a.deps.Serve(ctx, cfg, warnings, a.streams)
+			return a.deps.Serve(ctx, a.load, a.streams)
 		},
 	})
 }

@@ -7,6 +7,7 @@
 package config
 
 import (
+	"log/slog"
 	"time"
 )
 
@@ -49,6 +50,15 @@ const (
 type Log struct {
 	Level  string    `mapstructure:"level"` // debug, info, warn or error
 	Format LogFormat `mapstructure:"format"`
+}
+
+// SlogLevel returns Level as package slog knows it; info for one that is not valid.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
 }
 
 // LogFormat is how log lines look.
