@@ -161,7 +161,7 @@ func (o *office) receipts(t *testing.T, name, identity string) map[string]string
 	t.Helper()
 	found := map[string]string{}
 	for _, row := range all[string](t, o.site, `
-		SELECT `+identity+` || ' ' || coalesce(encode(sha256, 'hex'), '') || ' ' || coalesce(outcome, state)
+		SELECT `+identity+` || ' ' || coalesce(encode(sha256, 'hex'), '') || ' ' || coalesce(outcome, r.state)
 		FROM receipt r JOIN folder_cursor USING (folder_id) JOIN mailbox m USING (mailbox_id) LEFT JOIN raw USING (raw_id)
 		WHERE m.name = $1`, name) {
 		f := strings.Split(row, " ")
