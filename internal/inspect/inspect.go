@@ -29,9 +29,9 @@ type Object struct {
 	Class     classify.Class `json:"class"`
 	Reason    string         `json:"reason"` // why this class, in a few words
 	Originals []Original     `json:"originals"`
-	Defect    receipt.Reason `json:"defect,omitempty"` // of a wrapper that must not be cut
-	Outer     *eml.View      `json:"outer,omitempty"`  // of class wrapper and journal
-	Message   *eml.View      `json:"message"`          // the original if there is exactly one, else the outer message
+	Defect    receipt.Reason `json:"-"`               // of a wrapper that must not be cut; it stands in Message.Defects too
+	Outer     *eml.View      `json:"outer,omitempty"` // of class wrapper and journal
+	Message   *eml.View      `json:"message"`         // the original if there is exactly one, else the outer message
 	Trace     []Step         `json:"trace"`
 }
 

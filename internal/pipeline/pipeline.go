@@ -36,6 +36,8 @@ type Writer interface {
 // Loader stores the octets of a large message ahead of its batch, in chunks, and returns their raw row.
 type Loader interface {
 	Load(ctx context.Context, daemon uuid.UUID, r *source.Raw) (int64, error)
+	// Discard removes what was loaded and not adopted; it does nothing to what was.
+	Discard(ctx context.Context, loadID int64) error
 }
 
 // Options are what a Pipeline needs. All but Limits and Tries must be set.

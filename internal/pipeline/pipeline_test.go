@@ -336,6 +336,27 @@ func TestNothingIsDisposedOfThatAMailboxLeaves(t *testing.T) {
 	}
 }
 
+func TestWhatWasLoadedForNothingIsRemoved(t *testing.T) {
+	w := newWorld(t, nil)
+	large := w.arrival(strings.Replace(letter, "Y2hhaXIsMTIK", strings.Repeat(strings.Repeat("QUJD", 19)+"\n", 20_000), 1))
+	b := w.batch(w.box("anna"), large)
+	b.Lease.Token++ // another daemon has the mailbox
+	if _, err := w.pipeline.Run(t.Context(), b); !errors.Is(err, mailbox.ErrLeaseLost) {
+		t.Fatalf("got %v, want that the lease is lost", err)
+	}
+	if got := w.text("SELECT count(*) FROM raw"); got != "0" {
+		t.Errorf("%s raws are left", got)
+	}
+	b.Lease.Token--
+	for range 2 { // the second time its receipt is there
+		_, err := w.pipeline.Run(t.Context(), b)
+		w.ok(err)
+	}
+	if got := w.text("SELECT string_agg(state, ' ') FROM raw"); got != "stored" {
+		t.Errorf("raws are %q, want one stored", got)
+	}
+}
+
 func TestAFailedLoadWritesNothing(t *testing.T) {
 	w := newWorld(t, nil)
 	a := w.arrival(letter)

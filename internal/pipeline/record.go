@@ -67,6 +67,7 @@ func (p *Pipeline) resolve(ctx context.Context, messages []*message) {
 // one, so that only the bad one goes to quarantine; the cursor follows when all are written.
 func (p *Pipeline) record(ctx context.Context, b *Batch, messages []*message) ([]receipt.Result, error) {
 	w := receipt.Batch{FolderID: b.FolderID, Closed: b.Closed, Cursor: b.Cursor}
+	defer p.discard(ctx, messages)
 	for _, m := range messages {
 		if err := p.load(ctx, b, m); err != nil {
 			return nil, err
@@ -121,6 +122,19 @@ func (p *Pipeline) load(ctx context.Context, b *Batch, m *message) error {
 	}
 	r.LoadID = id
 	return nil
+}
+
+// discard removes what was loaded and is not needed: because the batch was not written, or was written before.
+func (p *Pipeline) discard(ctx context.Context, messages []*message) {
+	for _, m := range messages {
+		if m.receipt.LoadID == 0 {
+			continue
+		}
+		if err := p.Loader.Discard(context.WithoutCancel(ctx), m.receipt.LoadID); err != nil {
+			p.Log.WarnContext(ctx, "octets that are not needed could not be removed: they are collected later",
+				"load_id", m.receipt.LoadID, "error", err)
+		}
+	}
 }
 
 // audit writes one line for each message's outcome.
