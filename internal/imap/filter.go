@@ -19,6 +19,7 @@ const (
 
 var (
 	errResponse = errors.New("a response is longer than allowed")
+	errLine     = errors.New("a line is neither a response nor the end of a command")
 	errNesting  = errors.New("a response is nested deeper than allowed")
 	errFetch    = errors.New("a FETCH response is malformed after its literal")
 )
@@ -229,7 +230,7 @@ func (f *filter) response(seg []byte) error {
 	case seg[0] == '+':
 		f.emit(string(seg), "\r\n")
 	default:
-		f.tagged(seg)
+		return f.tagged(seg)
 	}
 	return nil
 }

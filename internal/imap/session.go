@@ -158,7 +158,7 @@ func (s *Session) broken(what string, err error) error {
 	case f != nil:
 		s.over = fault.New(f.Class, f.Code, f.Hint, fmt.Errorf("%s: %w", what, withWarning(f, notes.warning)))
 	default:
-		if !errors.Is(reason, errResponse) && !errors.Is(reason, errNesting) && !errors.Is(reason, errFetch) {
+		if !errors.Is(reason, errResponse) && !errors.Is(reason, errLine) && !errors.Is(reason, errNesting) && !errors.Is(reason, errFetch) {
 			reason = errors.New(dial.ServerText(err.Error())) // the client library's
 		}
 		s.over = fault.New(fault.Transient, "protocol_error", "the server breaks the protocol: see its log, or whether an update mends it",

@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -73,13 +72,12 @@ func (f *filter) usefulCode(st status) string {
 
 // tagged hands out the end of a command. Of its code there remain the capabilities after a log-in and the name of one
 // that says why not: COPYUID and the like are not needed, and servers have got them wrong.
-func (f *filter) tagged(seg []byte) {
+func (f *filter) tagged(seg []byte) error {
 	tag, rest := cutWord(seg)
 	kind, rest := cutWord(rest)
 	k := strings.ToUpper(string(kind))
 	if !isStatus(k) || !isAtom(string(tag)) {
-		f.emit(string(bytes.ToValidUTF8(seg, nil)), "\r\n") // the client library will have none of it
-		return
+		return errLine
 	}
 	st := readStatus(string(rest))
 	code := f.usefulCode(st)
@@ -90,6 +88,7 @@ func (f *filter) tagged(seg []byte) {
 		code = "[" + st.code + "]"
 	}
 	f.emitStatus(string(tag)+" "+k, code, st.text)
+	return nil
 }
 
 func (f *filter) emitStatus(start, code, text string) {
