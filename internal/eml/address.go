@@ -1,6 +1,9 @@
 package eml
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Address is a mailbox of an address field (RFC 5322 section 3.4).
 type Address struct {
@@ -257,7 +260,7 @@ func (s *addressScan) bareAddress(phrase []token) (address, name string, rest []
 		}
 	}
 	end := nextAt(phrase, last+1)
-	around := append(phrase[:first:first], phrase[last+1:end]...)
+	around := slices.Concat(phrase[:first], phrase[last+1:end])
 	return s.addrSpec(spec.String()), s.phraseText(around), phrase[end:]
 }
 

@@ -72,8 +72,10 @@ func TestParseAddresses(t *testing.T) {
 		{"J\xF6rg <a@x.example>, bare, b@x.example", []Address{{"Jörg", "a@x.example"}, {"bare", ""}, {"", "b@x.example"}}},
 		{`"open <a@x.example>, b@x.example`, []Address{{`"open`, "a@x.example"}, {"", "b@x.example"}}},
 		{"(open a@x.example, b@x.example", []Address{{"", "(opena@x.example"}}},
-		{"Team: a@x.example, Bob <b@x.example>; c@x.example",
-			[]Address{{"", "a@x.example"}, {"Bob", "b@x.example"}, {"", "c@x.example"}}},
+		{
+			"Team: a@x.example, Bob <b@x.example>; c@x.example",
+			[]Address{{"", "a@x.example"}, {"Bob", "b@x.example"}, {"", "c@x.example"}},
+		},
 		{"Undisclosed recipients:;", nil},
 		{"\"A: b\" <a@x.example>", one("A: b", "a@x.example")},
 	} {

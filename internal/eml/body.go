@@ -45,6 +45,7 @@ type targets struct{ text, html, alternative bool }
 // parts sorts the children of a multipart of type parent.
 func (c *chooser) parts(list []*Part, parent string, to targets) {
 	texts, htmls := len(c.text), len(c.html)
+	list = slices.DeleteFunc(slices.Clone(list), nothing)
 	alternatives := parent == "multipart/alternative"
 	if alternatives {
 		list = c.last(list)
@@ -72,6 +73,11 @@ func (c *chooser) parts(list []*Part, parent string, to targets) {
 	case len(c.html) == htmls && len(c.text) > texts:
 		c.html = append(c.html, c.text[texts:]...)
 	}
+}
+
+// nothing reports whether p is what is between two boundaries in a row.
+func nothing(p *Part) bool {
+	return p.Path != "" && len(p.Header) == 0 && p.BodyLength == 0
 }
 
 // form takes a leaf that is one of several alternatives.

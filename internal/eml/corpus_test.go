@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"unicode/utf8"
 )
@@ -122,5 +124,82 @@ func checkText(t *testing.T, name, what, s string) {
 			t.Errorf("%s: %s holds NUL: %q", name, what, s)
 			return
 		}
+	}
+}
+
+// TestCorpusStructure compares the structure that the corpus' manifest gives for each message, found by another parser.
+// The two need not agree on what is malformed; they must on nearly all.
+func TestCorpusStructure(t *testing.T) {
+	t.Parallel()
+	dir := corpusDir(t)
+	manifest, err := os.ReadFile(filepath.Join(dir, "MANIFEST.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, all := 0, 0
+	for line := range strings.Lines(string(manifest)) {
+		var entry struct {
+			Repo, Path, Kind string
+			Tree             []string
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		if entry.Kind != "msg" || len(entry.Tree) != 1 {
+			continue
+		}
+		octets, err := os.ReadFile(filepath.Join(dir, strings.ReplaceAll(entry.Repo, "/", "+"), entry.Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all++
+		m := Read(octets, Limits{})
+		got, want := typesOf(m.Root), withoutInner(entry.Tree[0])
+		cut := len(entry.Tree[0]) >= 100 // long ones are cut in the manifest
+		if got == want || (cut && strings.HasPrefix(got, want)) {
+			same++
+		} else {
+			t.Logf("%s: got %s, the manifest has %s, defects %q", entry.Path, got, want, codes(m))
+		}
+	}
+	if all < 400 || same < all*93/100 {
+		t.Errorf("got %d of %d structures as in the manifest, want at least 93 %% of at least 400", same, all)
+	}
+}
+
+// typesOf writes the media types of a part and of those below it.
+func typesOf(p *Part) string {
+	if !p.IsMultipart() {
+		return p.MediaType
+	}
+	children := make([]string, len(p.Children))
+	for i, child := range p.Children {
+		children[i] = typesOf(child)
+	}
+	return p.MediaType + "(" + strings.Join(children, ",") + ")"
+}
+
+// withoutInner drops what the manifest says is inside message parts, which are not entered.
+func withoutInner(tree string) string {
+	message := regexp.MustCompile(`message/[a-z0-9-]+\(`)
+	for {
+		at := message.FindStringIndex(tree)
+		if at == nil {
+			return tree
+		}
+		depth, end := 0, at[1]-1
+		for end < len(tree) {
+			switch tree[end] {
+			case '(':
+				depth++
+			case ')':
+				depth--
+			}
+			end++
+			if depth == 0 {
+				break
+			}
+		}
+		tree = tree[:at[1]-1] + tree[end:]
 	}
 }

@@ -27,10 +27,14 @@ func TestHeader(t *testing.T) {
 		{"empty value", "Subject:\n\nb", "", "b", nil},
 		{"two, the first counts", "Subject: one\nSubject: two\n\nb", "one", "b", nil},
 		{"no body", "Subject: one", "one", "", nil},
-		{"continuation that lost its indent", "Content-Type: text/plain;\nname=\"a b.txt\"\nSubject: one\n\nb", "one", "b",
-			[]string{DefectBadHeaderLine}},
-		{"stray line before base64", "Subject: one\nContent-Transfer-Encoding: base64\nstray\n\nYg==", "one", "Yg==",
-			[]string{DefectBadHeaderLine}},
+		{
+			"continuation that lost its indent", "Content-Type: text/plain;\nname=\"a b.txt\"\nSubject: one\n\nb", "one", "b",
+			[]string{DefectBadHeaderLine},
+		},
+		{
+			"stray line before base64", "Subject: one\nContent-Transfer-Encoding: base64\nstray\n\nYg==", "one", "Yg==",
+			[]string{DefectBadHeaderLine},
+		},
 	} {
 		m := Read([]byte(c.in), Limits{})
 		if got := m.Root.Header.Get("Subject"); got != c.subject {

@@ -27,6 +27,7 @@ func htmlToText(s string) string {
 		case html.EndTagToken:
 			name, _ := z.TagName()
 			w.end(atom.Lookup(name))
+		case html.CommentToken, html.DoctypeToken:
 		}
 	}
 }
@@ -95,8 +96,9 @@ func gap(tag atom.Atom) int {
 	case atom.Div, atom.Tr, atom.Li, atom.Dt, atom.Dd, atom.Section, atom.Article, atom.Header, atom.Footer, atom.Center,
 		atom.Address, atom.Body, atom.Form, atom.Fieldset, atom.Figure, atom.Caption:
 		return 1
+	default:
+		return 0
 	}
-	return 0
 }
 
 // alt shows what stands for an image.

@@ -51,11 +51,16 @@ func TestViewBodies(t *testing.T) {
 		{"alternative of two texts: the last", multi("alternative", text, leafOf("text/plain", "better")), "better", "", []string{"1 text/plain"}},
 		{"alternative with a calendar", multi("alternative", text, html, leafOf("text/calendar", "BEGIN")), "text", "<p>html", []string{"3 text/calendar"}},
 		{"related", multi("related", html, png), "html\n", "<p>html", []string{"2 a.png"}},
-		{"related, root not first", strings.Replace(multi("related", png, html+"\n", ""), "related;", "related; start=\"<r@x>\";", 1), "html\n", "<p>html\r\n",
-			[]string{"1 a.png", "3 text/plain"}},
+		{
+			"related, root not first", strings.Replace(multi("related", png, html+"\n", ""), "related;", "related; start=\"<r@x>\";", 1), "html\n", "<p>html\r\n",
+			[]string{"1 a.png"},
+		},
+		{"related after two boundaries in a row", strings.Replace(multi("related", html, png), "--RELATED\n", "--RELATED\n--RELATED\n", 1), "html\n", "<p>html", []string{"3 a.png"}},
 		{"alternative(text, related)", multi("alternative", text, multi("related", html, png)), "text", "<p>html", []string{"2.2 a.png"}},
-		{"alternative(text, mixed), as Apple Mail", multi("alternative", text, multi("mixed", html, pdf, leafOf("text/html", "<b>end"))), "text", "<p>html<b>end",
-			[]string{"2.2 a.pdf"}},
+		{
+			"alternative(text, mixed), as Apple Mail", multi("alternative", text, multi("mixed", html, pdf, leafOf("text/html", "<b>end"))), "text", "<p>html<b>end",
+			[]string{"2.2 a.pdf"},
+		},
 		{"mixed(alternative, pdf)", multi("mixed", multi("alternative", text, html), pdf), "text", "<p>html", []string{"2 a.pdf"}},
 		{"mixed(text, text): footer", multi("mixed", text, leafOf("text/plain", "footer")), "text\nfooter", "", nil},
 		{"mixed(alternative, footer)", multi("mixed", multi("alternative", text, html), leafOf("text/plain", "footer")), "text\nfooter", "<p>html", nil},
@@ -69,8 +74,10 @@ func TestViewBodies(t *testing.T) {
 		{"a message at the top", leafOf("message/rfc822", "From: b\n\nin"), "", "", []string{"1 message/rfc822"}},
 		{"a file at the top", pdf, "", "", []string{"1 a.pdf"}},
 		{"signed", multi("signed", text, leafOf("application/pgp-signature", "SIG")), "text", "", []string{"2 application/pgp-signature"}},
-		{"report", multi("report", text, leafOf("message/delivery-status", "X: y"), leafOf("text/rfc822-headers", "From: b")), "text", "",
-			[]string{"2 message/delivery-status", "3 text/rfc822-headers"}},
+		{
+			"report", multi("report", text, leafOf("message/delivery-status", "X: y"), leafOf("text/rfc822-headers", "From: b")), "text", "",
+			[]string{"2 message/delivery-status", "3 text/rfc822-headers"},
+		},
 		{"text of another kind", leafOf("text/x-markdown", "# text"), "# text", "", nil},
 		{"no parts", multi("mixed"), "--MIXED--\n", "", nil},
 	} {
