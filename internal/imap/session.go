@@ -177,7 +177,7 @@ func (s *Session) shut() {
 // Close logs out, in five seconds at most, and closes the connection. It does not log out when ctx is over.
 func (s *Session) Close(ctx context.Context) error {
 	if s.over != nil {
-		return nil // it is closed, and the error is known
+		return nil //nolint:nilerr // it is closed, and the error is known
 	}
 	err := s.run(ctx, "LOGOUT", min(logoutTimeout, s.timeout), commandOctets, want{}, func() error { return s.client.Logout().Wait() })
 	if s.over == nil {
