@@ -92,7 +92,7 @@ func (r reply) fault(doing string, class fault.Class, code, hint string, hide ..
 	return fault.New(class, code, hint, fmt.Errorf("%s: server said -ERR %s", doing, dial.ServerText(said)))
 }
 
-const hintAuth = "check username and secret, and that POP3 is allowed for the account; a server may also demand TLS first"
+const hintAuth = "check user name and password of the mailbox, and that POP3 is allowed for the account; a server may also demand TLS first"
 
 const codeProtocol = "protocol_error"
 
