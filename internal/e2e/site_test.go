@@ -37,7 +37,7 @@ func newSite(t *testing.T, url, more string) *site {
 	t.Helper()
 	dir := openDir(t)
 	s := &site{dir: dir, binary: binary(t, raceEnabled), config: filepath.Join(dir, "postroom.yaml")}
-	text := fmt.Sprintf("data_dir: %q\nadmin:\n  listen: \"\"\nscheduler:\n  heartbeat: 1s\n  stale_after: 3s\n  drain: 10s\n", filepath.Join(dir, "data"))
+	text := fmt.Sprintf("data_dir: %q\nadmin:\n  listen: \"\"\nscheduler:\n  heartbeat: 1s\n  stale_after: 3s\n  drain: 3s\n", filepath.Join(dir, "data"))
 	if url != "" {
 		text += fmt.Sprintf("database:\n  url: %q\n", url)
 		s.db = connect(t, url)
