@@ -29,7 +29,7 @@ func run(ctx context.Context, args, env []string, s cli.Streams) int {
 	if version == "" {
 		version = builtVersion()
 	}
-	return cli.Run(ctx, cli.Deps{Version: version, Serve: serveCommand}, args, env, s)
+	return cli.Run(ctx, cli.Deps{Version: version, Serve: serveCommand, Demo: demoCommand(env)}, args, env, s)
 }
 
 // serveCommand runs the daemon as the configuration says. SIGHUP makes it read the configuration and the records again.

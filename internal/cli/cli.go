@@ -42,9 +42,9 @@ type Deps struct {
 	// called again to see what has changed.
 	Serve func(ctx context.Context, load LoadConfig, s Streams) error
 
-	// Demo runs the daemon on sample servers and mail until ctx ends; args are those of the command, without flags. The
-	// command is there only if this is set.
-	Demo func(ctx context.Context, s Streams, args []string) error
+	// Demo runs the daemon on sample servers and mail until ctx ends or, if it is asked to end by itself, until all mail is
+	// accounted for. The command is there only if this is set.
+	Demo func(ctx context.Context, o DemoOptions, s Streams) error
 }
 
 // LoadConfig reads the configuration that the command line and the environment name.

@@ -96,7 +96,7 @@ func commands(root *cobra.Command, fn func(c *cobra.Command)) {
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	deps := cli.Deps{Demo: func(context.Context, cli.Streams, []string) error { return nil }}
+	deps := cli.Deps{Demo: func(context.Context, cli.DemoOptions, cli.Streams) error { return nil }}
 	n := 0
 	commands(cli.Root(deps), func(c *cobra.Command) {
 		n++
@@ -199,11 +199,11 @@ func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
 
 func TestDemoIsThereOnlyIfItIsBuiltIn(t *testing.T) {
 	run(t, "demo").wants(t, cli.Usage, `no command "demo"`)
-	called := false
-	deps := cli.Deps{Demo: func(context.Context, cli.Streams, []string) error { called = true; return nil }}
-	invoke(t, deps, nil, "", "demo").wants(t, cli.Done)
-	if !called {
-		t.Error("demo was not called")
+	var got cli.DemoOptions
+	deps := cli.Deps{Demo: func(_ context.Context, o cli.DemoOptions, _ cli.Streams) error { got = o; return nil }}
+	invoke(t, deps, nil, "", "demo", "--once", "--dir", "x", "--output", "json").wants(t, cli.Done)
+	if want := (cli.DemoOptions{Dir: "x", Once: true, JSON: true}); got != want {
+		t.Errorf("demo was called with %+v, want %+v", got, want)
 	}
 }
 

@@ -34,15 +34,6 @@ reads the configuration and the records again. Several daemons may serve one dat
 	})
 }
 
-func (a *app) demoCommand() *cobra.Command {
-	return a.command(spec{
-		use: "demo", short: "Run the daemon on sample servers and mail, with a database of its own",
-		long:    `Starts sample mail servers with sample mail and a PostgreSQL of its own, and polls them until Ctrl-C. Nothing is kept.`,
-		example: "  postroom demo",
-		run:     func(ctx context.Context, args []string) error { return a.deps.Demo(ctx, a.streams, args) },
-	})
-}
-
 func (a *app) migrateCommand() *cobra.Command {
 	return a.command(spec{
 		use: "migrate", short: "Bring the database's schema up to date",
