@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/mailtest"
@@ -88,9 +89,13 @@ func (r *records) text() string {
 	return b.String()
 }
 
-// letter returns a small message with CRLF line ends, whose identity is its name.
-func letter(name, to, text string) []byte {
-	return fmt.Appendf(nil, "Received: from client.example.org by mx.example.com; Sat, 3 Jan 2026 10:00:01 +0000\r\n"+
+// letter returns a small message that arrives now, with CRLF line ends, whose identity is its name.
+func letter(name, to, text string) []byte { return letterAt(time.Now(), name, to, text) }
+
+// letterAt returns a letter that our mail exchanger took in at a certain time. POP3 knows of no other arrival.
+func letterAt(received time.Time, name, to, text string) []byte {
+	return fmt.Appendf(nil, "Received: from client.example.org by mx.example.com; %s\r\n"+
 		"From: Dora Dene <dora@example.org>\r\nTo: %s\r\nSubject: Letter %s\r\nMessage-ID: <%s@example.org>\r\n"+
-		"Date: Sat, 3 Jan 2026 10:00:00 +0000\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n%s\r\n", to, name, name, text)
+		"Date: Sat, 3 Jan 2026 10:00:00 +0000\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n%s\r\n",
+		received.UTC().Format(time.RFC1123Z), to, name, name, text)
 }
