@@ -19,7 +19,7 @@ const maxAttachments = 1000
 // compose makes the activity of an original from its view.
 func (p *Pipeline) compose(m *message, o *original, v *eml.View) *activity.Activity {
 	a := &activity.Activity{
-		ID: uuid.Must(uuid.NewV7()), Direction: "incoming", Class: string(m.class.Class),
+		ID: uuid.Must(uuid.NewV7()), Direction: "incoming", Class: string(o.class),
 		MailboxID: o.recipient.ID, OwnerID: o.recipient.OwnerID,
 		Subject: v.Subject, MessageID: v.MessageID, InReplyTo: v.InReplyTo, References: v.References,
 		Text: v.Text, HTML: p.html.clean(v.HTML), BodyTruncated: v.TextTruncated || v.HTMLTruncated,

@@ -37,6 +37,7 @@ type original struct {
 	offset        int64
 	octets        int64
 	message       *eml.Message
+	class         classify.Class
 	recipient     *mailbox.Mailbox
 	found         forward.Attribution
 	authenticated bool

@@ -105,8 +105,8 @@ func TestWhatAForwardMailboxHolds(t *testing.T) {
 			t.Errorf("%s: got %s %s, want %s %s", name, r.Outcome, r.Reason, c.outcome, c.reason)
 		}
 	}
-	if got := w.text("SELECT m.address FROM activity JOIN mailbox m USING (mailbox_id)"); got != "bo@example.com" {
-		t.Errorf("the activity is %s's", got)
+	if got := w.text("SELECT m.address || ' ' || class FROM activity JOIN mailbox m USING (mailbox_id)"); got != "bo@example.com ordinary" {
+		t.Errorf("the activity is %s: want Bo's, and of the original's own class", got)
 	}
 }
 

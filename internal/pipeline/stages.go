@@ -35,7 +35,7 @@ func (p *Pipeline) unwrap(m *message) error {
 	if m.batch.Mailbox.Kind != mailbox.Forward {
 		m.originals = []*original{{
 			ordinal: 1, raw: m.arrival.Raw, octets: m.arrival.Raw.Octets(), message: m.outer,
-			recipient: m.batch.Mailbox, authenticated: true, how: "direct",
+			recipient: m.batch.Mailbox, class: own(m.class), authenticated: true, how: "direct",
 		}}
 		return nil
 	}
@@ -60,12 +60,21 @@ func (p *Pipeline) unwrap(m *message) error {
 		if o.own {
 			o.raw = found.Raw
 		}
+		o.class = own(classify.Classify(o.message))
 		m.originals = append(m.originals, o)
 	}
 	if len(m.originals) == 0 {
 		m.stop(receipt.Quarantined, receipt.NoOriginal)
 	}
 	return nil
+}
+
+// own returns the class that an activity has: what is inside a message that is not unwrapped makes it no other.
+func own(c classify.Result) classify.Class {
+	if c.Class == classify.Wrapper {
+		return classify.Ordinary
+	}
+	return c.Class
 }
 
 // notUnwrapped says what becomes of a message that stands in a forward mailbox and is no wrapper; reason is "" for one.
