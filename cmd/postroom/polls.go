@@ -123,7 +123,14 @@ func (o *onePoll) run(ctx context.Context, l mailbox.Lease) (time.Duration, erro
 		attrs = append(attrs, string(outcome), n)
 	}
 	o.log.Log(ctx, level, "polled", attrs...)
-	if err != nil {
+	switch {
+	case err == nil:
+	case out.Partial && ctx.Err() == nil: // what can be read is read as often as ever
+		if _, noted := o.db.PollFailed(ctx, l, err); noted != nil {
+			return 0, errors.Join(err, noted)
+		}
+		return m.PollInterval, err
+	default:
 		return 0, err // the scheduler logs it and has it noted
 	}
 	next, err := o.db.PollSucceeded(ctx, l)

@@ -147,6 +147,39 @@ func badMailboxes(t *testing.T, r *records, server *mailtest.Dovecot) []badMailb
 	}
 }
 
+// TestHalfBadMailbox: what is wrong with one folder, or with where mail is to be moved, is told and keeps nothing else:
+// the mailbox is read as often as ever.
+func TestHalfBadMailbox(t *testing.T) {
+	t.Parallel()
+	s, server := newSite(t, pgtest.Server(t).URL(), ""), mailtest.StartDovecot(t)
+	r := records{site: s}
+	r.profileFor("imap", server, mailbox.IMAP, mailbox.ImplicitTLS)
+	bad := []badMailbox{
+		{"source", "permanent", "folder_missing", "Nowhere"},
+		{"target", "permanent", "cannot", "No/where"},
+	}
+	keys := map[string][]string{"source": {"folders: [INBOX, Nowhere]"}, "target": {"disposition: move", "move_to: No/where"}}
+	for _, b := range bad {
+		server.AddUser(t, b.name, password)
+		r.queue(b.name, b.name+"@example.com", r.polled(t, "imap", b.name, keys[b.name]...)...)
+		server.Append(t, b.name, "INBOX", letter("first-"+b.name, b.name+"@example.com", "Text."), time.Time{})
+	}
+	s.apply(t, r.text())
+	d := s.serve(t)
+	s.awaits(t, int64(len(bad)), "mailboxes that failed", `SELECT count(*) FROM mailbox_state WHERE error_class IS NOT NULL`)
+	for _, b := range bad {
+		server.Append(t, b.name, "INBOX", letter("second-"+b.name, b.name+"@example.com", "Text."), time.Time{})
+	}
+	s.awaits(t, 4, "activities, without being asked to poll", `SELECT count(*) FROM activity`)
+	for _, b := range bad {
+		s.told(t, &b)
+		if got := len(overIMAP(t, server, b.name, "INBOX")); got != 2 {
+			t.Errorf("%s: got %d messages on the server, want both", b.name, got)
+		}
+	}
+	d.stop(t)
+}
+
 // closedPort returns a port that nobody listens on.
 func closedPort(t *testing.T) int {
 	t.Helper()

@@ -2,8 +2,10 @@ package poller
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/receipt"
 	"github.com/postroom/postroom/internal/source"
@@ -13,51 +15,63 @@ import (
 const disposeBatch = 500
 
 // dispose carries out the dispositions that are due, of committed receipts only. What the server does not confirm is
-// ordered again at a later poll.
+// ordered again at a later poll. What it will never do without a person is an error in the end; other folders go first.
 func (r *run) dispose(ctx context.Context, cursors []mailbox.Cursor) error {
 	if r.KeepCopies != "" || (r.mailbox.Disposition == mailbox.Leave && r.mailbox.Undeliverable == "") {
 		return nil
 	}
+	var stuck []error
 	for _, c := range cursors {
 		for !r.late() {
 			due, err := r.Disposer.DueDispositions(ctx, c.FolderID, disposeBatch)
 			if err != nil {
 				return err
 			}
-			confirmed, err := r.disposeSome(ctx, due)
+			confirmed, refused, err := r.disposeSome(ctx, due)
 			if err != nil {
 				return err
 			}
+			stuck = append(stuck, refused)
 			// On POP3 Dispose ends the session; on IMAP a round that confirms nothing would be followed by the same.
 			if len(due) < disposeBatch || confirmed == 0 || r.mailbox.Profile.Protocol == mailbox.POP3 {
 				break
 			}
 		}
 	}
-	return nil
+	return errors.Join(stuck...)
 }
 
-// disposeSome orders the dispositions that are due and writes how far they came.
-func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (confirmed int, err error) {
+// disposeSome orders the dispositions that are due and writes how far they came. Refused is a refusal that does not go
+// away by itself, nil if there is none.
+func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (confirmed int, refused, err error) {
 	orders := r.orders(due)
 	if len(orders) == 0 {
-		return 0, nil
+		return 0, nil, nil
 	}
 	answers, err := r.session.Dispose(ctx, orders)
+	var left []source.Disposed
 	answers = slices.DeleteFunc(answers, func(d source.Disposed) bool {
 		if d.Done == source.DoneNot {
-			r.Log.Warn("the server's copy could not be disposed of: it is tried again", "mailbox_id", r.mailbox.ID,
-				"receipt_id", d.ReceiptID, "error", d.Err)
+			left = append(left, d)
 		}
 		return d.Done == source.DoneNot
 	})
+	if len(left) > 0 {
+		r.Log.Warn("copies on the server could not be disposed of: it is tried again", "mailbox_id", r.mailbox.ID,
+			"messages", len(left), "first_receipt_id", left[0].ReceiptID, "error", left[0].Err)
+	}
+	for _, d := range left {
+		if refused == nil && fault.ClassOf(d.Err) == fault.Permanent {
+			refused = fault.Wrap(d.Err, "dispose of copies on the server")
+		}
+	}
 	if len(answers) > 0 { // also after an error: what was confirmed is confirmed
 		if err := r.Disposer.MarkDisposed(ctx, r.lease, answers); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	r.out.Disposed += len(answers)
-	return len(answers), err
+	return len(answers), refused, err
 }
 
 // orders turns what is due into orders to this session. A message of a maildrop that this session's listing does not

@@ -22,6 +22,7 @@ import (
 // server is a mail server by hand: what it lists, and how each message behaves when it is fetched.
 type server struct {
 	listing  source.Listing
+	missing  string // folder that is not there
 	since    []source.Since
 	behave   map[uint32]string // by UID, or by message-number: vanished, large, poison, breaks
 	opened   int
@@ -38,7 +39,10 @@ func (s *server) Open(context.Context, *mailbox.Profile, string, string) (poller
 	return s, nil
 }
 
-func (s *server) List(_ context.Context, _ string, since source.Since) (source.Listing, error) {
+func (s *server) List(_ context.Context, folder string, since source.Since) (source.Listing, error) {
+	if folder != "" && folder == s.missing {
+		return source.Listing{}, fault.New(fault.Permanent, "folder_missing", "", errors.New("NO"))
+	}
 	s.since = append(s.since, since)
 	return s.listing, nil
 }
@@ -92,6 +96,7 @@ func (s *server) Close(context.Context) error {
 // ledger is the database by hand: what it knows before the poll, and what is written.
 type ledger struct {
 	cursor     mailbox.Cursor
+	more       []mailbox.Cursor // of further folders
 	open       []receipt.OpenRef
 	generation map[[16]byte]int
 	stored     []receipt.Stored
@@ -105,7 +110,7 @@ type ledger struct {
 }
 
 func (l *ledger) Cursors(context.Context, int64, []string) ([]mailbox.Cursor, error) {
-	return []mailbox.Cursor{l.cursor}, nil
+	return append([]mailbox.Cursor{l.cursor}, l.more...), nil
 }
 func (l *ledger) OpenRefs(context.Context, int64) ([]receipt.OpenRef, error) { return l.open, nil }
 func (l *ledger) MaxGeneration(context.Context, int64, [][16]byte) (map[[16]byte]int, error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/poller"
 	"github.com/postroom/postroom/internal/receipt"
@@ -165,6 +166,31 @@ func TestOnlyWhatTheServerConfirmedIsMarked(t *testing.T) {
 	}
 	if len(s.orders) != 2 || s.orders[0].Target != "Done" {
 		t.Errorf("orders: %+v", s.orders)
+	}
+}
+
+func TestACopyThatIsNeverDisposedOfIsAnError(t *testing.T) {
+	for _, tt := range []struct {
+		class fault.Class
+		code  string // of the poll's error; "": none
+	}{{fault.Permanent, "cannot"}, {fault.Transient, ""}} {
+		s := &server{
+			listing:  source.Listing{UIDValidity: 7, UIDNext: 3},
+			disposed: []source.Disposed{{ReceiptID: 1, Done: source.DoneYes}, {ReceiptID: 2, Err: fault.New(tt.class, "cannot", "", errors.New("NO"))}},
+		}
+		l := &ledger{
+			cursor: mailbox.Cursor{Folder: "INBOX", UIDValidity: 7, UIDNext: 3, Listed: true},
+			due:    []receipt.Due{{ReceiptID: 1, Outcome: receipt.Recorded}, {ReceiptID: 2, Outcome: receipt.Duplicate}},
+		}
+		m := box(mailbox.IMAP)
+		m.Disposition, m.MoveTo = mailbox.Move, "Done"
+		out, err := poll(t, newPoller(s, l, nil), m)
+		if _, code, _, _ := fault.Describe(err); code != tt.code {
+			t.Errorf("%s refusal: got error %v, want code %q", tt.class, err, tt.code)
+		}
+		if !out.Partial || len(l.marked) != 1 {
+			t.Errorf("%s refusal: got partial %t and marked %+v, want that mail was read and the first marked", tt.class, out.Partial, l.marked)
+		}
 	}
 }
 

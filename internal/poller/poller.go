@@ -108,6 +108,9 @@ type Outcome struct {
 	Results  map[receipt.Outcome]int
 	Disposed int
 	More     bool // time ran out with mail left: poll again at once
+	// Partial says, beside an error, that it is about single folders, or about the server's copies, and that everything
+	// else was read: there is no reason to poll more rarely.
+	Partial bool
 }
 
 // Poll polls a mailbox once. The context's deadline is the poll's; when most of it is used the poll stops between two
@@ -131,15 +134,19 @@ func (p *Poller) Poll(ctx context.Context, lease mailbox.Lease, m *mailbox.Mailb
 		return r.out, err
 	}
 	var folderErrs []error
+	var read []mailbox.Cursor
 	for _, c := range cursors {
 		if err := r.folder(ctx, c); err != nil {
 			if !skipsFolder(err) {
 				return r.out, errors.Join(append(folderErrs, err)...)
 			}
 			folderErrs = append(folderErrs, err) // one folder's fault does not keep the others
+			continue
 		}
+		read = append(read, c)
 	}
-	if err := r.dispose(ctx, cursors); err != nil {
+	r.out.Partial = len(read) > 0
+	if err := r.dispose(ctx, read); err != nil {
 		folderErrs = append(folderErrs, err)
 	}
 	return r.out, errors.Join(folderErrs...)
@@ -147,8 +154,15 @@ func (p *Poller) Poll(ctx context.Context, lease mailbox.Lease, m *mailbox.Mailb
 
 // skipsFolder reports whether an error is about one folder, so that the others can go on in this session.
 func skipsFolder(err error) bool {
-	e, ok := errors.AsType[*fault.Error](err)
-	return ok && e.Code == "folder_missing"
+	if fault.ClassOf(err) != fault.Permanent {
+		return false
+	}
+	switch _, code, _, _ := fault.Describe(err); code {
+	case "folder_missing", "folder_not_selectable", "folder_name_invalid", "folder_too_large", "no_uids", "no_permission",
+		"corruption":
+		return true
+	}
+	return false
 }
 
 // softDeadline is when a poll stops taking new batches: four fifths of its time.

@@ -83,6 +83,22 @@ func TestNothingNewWritesNothing(t *testing.T) {
 	}
 }
 
+func TestAMissingFolderKeepsNoOther(t *testing.T) {
+	s := &server{missing: "Nowhere", listing: source.Listing{UIDValidity: 7, UIDNext: 2, Messages: 1, Refs: imapRefs(7, 1)}}
+	nowhere := mailbox.Cursor{Folder: "Nowhere", FolderID: 2}
+	l := &ledger{cursor: nowhere, more: []mailbox.Cursor{{Folder: "INBOX", FolderID: 1}}}
+	out, err := poll(t, newPoller(s, l, nil), box(mailbox.IMAP))
+	if _, code, _, _ := fault.Describe(err); code != "folder_missing" {
+		t.Errorf("got error %v, want folder_missing", err)
+	}
+	if !out.Partial || out.Listed != 1 || len(l.cursors()) != 1 {
+		t.Errorf("got partial %t, %d listed, cursors %+v, want that the other folder was read", out.Partial, out.Listed, l.cursors())
+	}
+	if out, err = poll(t, newPoller(s, &ledger{cursor: nowhere}, nil), box(mailbox.IMAP)); err == nil || out.Partial {
+		t.Errorf("alone: got error %v and partial %t, want an error and that nothing was read", err, out.Partial)
+	}
+}
+
 func TestAnEmptyFolderGetsItsStartPoint(t *testing.T) {
 	s := &server{listing: source.Listing{UIDValidity: 7, UIDNext: 0}} // and the server does not say UIDNEXT
 	l := &ledger{cursor: mailbox.Cursor{Folder: "INBOX"}}
