@@ -41,7 +41,7 @@ func overIMAP(t *testing.T, d *mailtest.Dovecot, user, folder string) map[int64]
 		if !ok {
 			continue
 		}
-		for _, word := range strings.Fields(rest) {
+		for word := range strings.FieldsSeq(rest) {
 			uid, err := strconv.ParseUint(word, 10, 32)
 			if err != nil {
 				t.Fatalf("SEARCH: UID %q: %v", word, err)
