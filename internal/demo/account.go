@@ -95,8 +95,8 @@ func takeAccount(ctx context.Context, db *store.DB, mails []held) (*Account, err
 	if err != nil {
 		return nil, err
 	}
-	a := &Account{}
-	c := comparison{account: a, byID: map[identity][]met{}, byFile: map[string][]met{}, recorded: map[string]int{}}
+	c := newComparison()
+	a := c.account
 	c.count(rows)
 	c.compare(mails)
 	a.Activities, err = ask[Activity](ctx, db, `
@@ -132,6 +132,12 @@ type comparison struct {
 	byFile   map[string][]met // the first of a file's samples
 	recorded map[string]int   // by sample.copies
 	expected int              // activities
+}
+
+func newComparison() *comparison {
+	return &comparison{
+		account: &Account{}, byID: map[identity][]met{}, byFile: map[string][]met{}, recorded: map[string]int{},
+	}
 }
 
 func (c *comparison) missing(format string, args ...any) {

@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/postroom/postroom/internal/apply"
@@ -60,24 +61,23 @@ type run struct {
 // Run runs the demo until ctx ends; with Options.Once until the mail is accounted for. It returns nil if it was; a
 // *fault.Error demo_unaccounted says what is missing. PostgreSQL that is not installed is postgres_missing.
 func Run(ctx context.Context, o Options) (err error) {
-	r := &run{Options: o, audience: &audience{w: o.Out}}
+	told := &audience{w: o.Out}
 	if o.JSON {
-		r.audience.w = o.Err
+		told.w = o.Err
 	}
+	r := &run{Options: o, audience: told}
 	if r.folder, err = openFolder(o.Dir); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.folder.remove()) }()
 	stop, err := r.prepare(ctx)
-	defer func() { err = errors.Join(err, stop()) }()
-	if err != nil {
-		return err
+	if err == nil {
+		err = r.serve(ctx)
 	}
-	err = r.serve(ctx)
-	if !o.Once && errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil // that is how it ends
+	if !o.Once && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // that is how it ends
 	}
-	return err
+	return errors.Join(err, stop())
 }
 
 // prepare starts everything that the daemon needs. stop, never nil, undoes it in the opposite order.
@@ -85,8 +85,8 @@ func (r *run) prepare(ctx context.Context) (stop func() error, err error) {
 	var undo []func() error
 	stop = func() error {
 		var errs []error
-		for i := len(undo) - 1; i >= 0; i-- {
-			errs = append(errs, undo[i]())
+		for _, step := range slices.Backward(undo) {
+			errs = append(errs, step())
 		}
 		return errors.Join(errs...)
 	}
@@ -222,7 +222,7 @@ func (r *run) watch(ctx context.Context, decided <-chan struct{}, d *daemon) err
 	err = acc.err()
 	r.account(acc)
 	if !r.Once {
-		r.guide(r.folder, r.Program, r.server, acc)
+		r.guide(r.folder, r.Program, r.server, acc) //nolint:contextcheck // looking for psql takes none
 	}
 	if r.JSON {
 		err = errors.Join(err, writeJSON(r.Out, acc))

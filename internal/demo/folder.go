@@ -113,30 +113,23 @@ func (f *folder) newSecret(name string) (string, error) {
 
 // values is what the records' template is filled with.
 type values struct {
-	*folder
-
-	Program            string
-	IMAPPort, POP3Port int
+	Program, Config, Records, CAFile, Secrets string
+	Host                                      string
+	IMAPPort, POP3Port                        int
+	Anna, Support, Forward                    box
 }
-
-// What the template names.
-
-func (v values) Host() string              { return serverAddress }
-func (v values) Config() string            { return v.config() }
-func (v values) Records() string           { return v.records() }
-func (v values) CAFile() string            { return v.ca() }
-func (v values) Secret(name string) string { return v.secret(name) }
-func (v values) Anna() box                 { return anna }
-func (v values) Support() box              { return support }
-func (v values) Forward() box              { return forward }
 
 // writeRecords writes the file that is applied.
 func (f *folder) writeRecords(program string, imapPort, pop3Port int) error {
-	return f.write(f.records(), "records.yaml.tmpl", values{folder: f, Program: program, IMAPPort: imapPort, POP3Port: pop3Port})
+	return f.write(f.records(), "records.yaml.tmpl", values{
+		Program: program, Config: f.config(), Records: f.records(), CAFile: f.ca(), Secrets: f.secret(""),
+		Host: serverAddress, IMAPPort: imapPort, POP3Port: pop3Port,
+		Anna: anna, Support: support, Forward: forward,
+	})
 }
 
 func (f *folder) write(path, name string, data any) error {
-	t, err := template.New(name).Funcs(template.FuncMap{"quote": strconv.Quote}).ParseFS(templates, name)
+	t, err := template.New(name).Funcs(template.FuncMap{"quote": strconv.Quote, "word": ShellWord}).ParseFS(templates, name)
 	if err != nil {
 		return fmt.Errorf("read a template: %w", err)
 	}

@@ -76,11 +76,13 @@ func (c *pop3Conn) serve() error {
 	}
 }
 
-func (c *pop3Conn) ok(format string, args ...any)  { c.line("+OK "+format, args...) }
-func (c *pop3Conn) bad(format string, args ...any) { c.line("-ERR "+format, args...) }
+func (c *pop3Conn) ok(format string, args ...any) { c.line("+OK "+format, args...) }
+func (c *pop3Conn) bad(text string)               { c.line("-ERR %s", text) }
 
 // line writes one line; an error shows when the answer is flushed.
-func (c *pop3Conn) line(format string, args ...any) { fmt.Fprintf(c.out, format+"\r\n", args...) }
+func (c *pop3Conn) line(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.out, format+"\r\n", args...)
+}
 
 func (c *pop3Conn) command(verb, args string) error {
 	switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -121,7 +122,7 @@ func (a *audience) guide(f *folder, program string, server *pgserver.Server, acc
 	command := func(name, what string) { a.say("  "+with+"\n      %s", name, what) }
 	a.say("\nThe demo polls on until Ctrl-C. Look around from another terminal:\n")
 	if psql := findPsql(); psql != "" {
-		a.say("  %s %s\n      the tables: SELECT subject, sent_at FROM activity ORDER BY sent_at;", ShellWord(psql), ShellWord(server.URL()))
+		a.say("  %s %s\n      the tables: SELECT subject, sent_at FROM activity ORDER BY sent_at;", ShellWord(psql), psqlArguments(server.URL()))
 	} else {
 		a.say("  %s\n      the database, for any client of PostgreSQL (psql is not installed)", server.URL())
 	}
@@ -151,6 +152,16 @@ func findPsql() string {
 		return ""
 	}
 	return path
+}
+
+// psqlArguments returns psql's arguments for a server that listens on a socket in a folder.
+func psqlArguments(server string) string {
+	u, err := url.Parse(server)
+	if err != nil || u.Query().Get("host") == "" {
+		return ShellWord(server)
+	}
+	return fmt.Sprintf("-h %s -p %s -U %s %s", ShellWord(u.Query().Get("host")), ShellWord(u.Query().Get("port")),
+		ShellWord(u.User.Username()), ShellWord(strings.TrimPrefix(u.Path, "/")))
 }
 
 // ShellWord quotes s for a POSIX shell where it has to be.
