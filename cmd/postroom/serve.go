@@ -81,6 +81,7 @@ func serve(ctx context.Context, cfg *config.Config, p process) (err error) {
 		Log:      p.log,
 		Audit:    p.audit,
 		Tries:    cfg.Limits.Tries,
+		SpoolDir: cfg.SpoolDir,
 		Isolates: store.IsolatesBadRow,
 	})
 	dialer := new(dial.Dialer)

@@ -106,8 +106,8 @@ func (c check) disposition() {
 	case !move && c.given("move_to"):
 		c.wrong("move_to", "write disposition: move, or remove it", "has no meaning: mail is not moved")
 	}
-	if m.Disposition == mailbox.Leave && c.given("delete_after") {
-		c.wrong("delete_after", "remove it, or write disposition: delete or move", "has no meaning: mail is left on the server")
+	if m.Disposition != mailbox.Delete && c.given("delete_after") {
+		c.wrong("delete_after", "remove it, or write disposition: delete", "has no meaning: mail is not deleted on the server")
 	}
 	if m.Disposition == mailbox.Leave && m.DeleteIgnored {
 		c.wrong("delete_ignored", "remove it, or write disposition: delete", "has no meaning: mail is left on the server")

@@ -194,7 +194,7 @@ func (v value) token() []byte {
 	}
 	token := strings.TrimSpace(string(octets))
 	if len(token) < tokenLeast || !regexp.MustCompile(`^[A-Za-z0-9_=.-]+$`).MatchString(token) {
-		v.wrong("make a new one of 22 or more letters and digits: `postroom mailbox token`, or `openssl rand -hex 16`",
+		v.wrong("make a new one of 22 or more letters and digits: `openssl rand -hex 16`",
 			"the token in the file is too short or does not fit into an address")
 		return nil
 	}

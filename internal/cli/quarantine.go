@@ -54,8 +54,6 @@ func reasonText(reason string) string {
 		return "many messages with other texts claim the same identity"
 	case receipt.ListMail:
 		return "a list or digest in a forward mailbox"
-	case receipt.Redirected:
-		return "bare mail in a forward mailbox: a redirect rule instead of forward as attachment"
 	case receipt.Deleted:
 		return "its record was deleted or erased, and does not come back"
 	case receipt.Vanished:

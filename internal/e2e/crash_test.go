@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"maps"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/mailtest"
+	"github.com/postroom/postroom/internal/pgserver"
 	"github.com/postroom/postroom/internal/pgtest"
 )
 
@@ -24,9 +26,10 @@ const crashes = 10
 // crashSite is a site whose daemon is killed while mail comes in.
 type crashSite struct {
 	*site
-	server *mailtest.Dovecot
-	random *rand.Rand
-	sent   map[string]*sentMail // by file name
+	postgres *pgserver.Server
+	server   *mailtest.Dovecot
+	random   *rand.Rand
+	sent     map[string]*sentMail // by file name
 }
 
 // sentMail is one delivered message.
@@ -41,8 +44,9 @@ func crashUsers() []string {
 	return []string{"pop3-leave", "pop3-delete", "imap-leave", "imap-delete", "imap-move"}
 }
 
-// TestCrash kills the daemon at random moments while mail is delivered and read, and then reconciles: nothing lost,
-// nothing doubled, and nothing gone from a server that was not ours before. POSTROOM_SOAK=30m goes on for so long.
+// TestCrash kills the daemon, and now and then its database, at random moments while mail is delivered and read, and then
+// reconciles: nothing lost, nothing doubled, and nothing gone from a server that was not ours before. POSTROOM_SOAK=30m
+// goes on for so long.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -52,7 +56,7 @@ func TestCrash(t *testing.T) {
 	deadline := time.Now().Add(soak)
 	rounds := 0
 	for ; rounds < crashes || time.Now().Before(deadline); rounds++ {
-		c.crash(t)
+		c.crash(t, rounds%4 == 3)
 		c.nothingGoneTooEarly(t)
 		if t.Failed() {
 			t.Fatalf("after crash %d", rounds+1)
@@ -83,8 +87,9 @@ func soakTime(t *testing.T) time.Duration {
 
 func newCrashSite(t *testing.T, seed uint64) *crashSite {
 	t.Helper()
+	postgres := pgtest.Server(t)
 	c := &crashSite{
-		site: newSite(t, pgtest.Server(t).URL(), "limits:\n  batch_messages: 7\n"), server: mailtest.StartDovecot(t),
+		site: newSite(t, postgres.URL(), "limits:\n  batch_messages: 7\n"), postgres: postgres, server: mailtest.StartDovecot(t),
 		random: rand.New(rand.NewPCG(seed, 0)), sent: map[string]*sentMail{},
 	}
 	r := records{site: c.site}
@@ -107,8 +112,8 @@ func newCrashSite(t *testing.T, seed uint64) *crashSite {
 	return c
 }
 
-// crash starts a daemon and kills it after a random time, while mail comes in.
-func (c *crashSite) crash(t *testing.T) {
+// crash starts a daemon and kills it after a random time, while mail comes in. With database PostgreSQL crashes first.
+func (c *crashSite) crash(t *testing.T, database bool) {
 	t.Helper()
 	c.forgetDead(t)
 	d := c.start(t)
@@ -117,21 +122,42 @@ func (c *crashSite) crash(t *testing.T) {
 	case <-time.After(waitTimeout):
 		t.Fatalf("the daemon did not come up:\n%s", d.log)
 	}
-	kill := time.NewTimer(time.Duration(c.random.Int64N(int64(1500 * time.Millisecond))))
+	kill := time.NewTimer(c.moment())
 	defer kill.Stop()
 	next := time.NewTicker(15 * time.Millisecond)
 	defer next.Stop()
 	for {
 		select {
 		case <-kill.C:
-			d.kill()
-			return
+			if !database {
+				d.kill()
+				return
+			}
+			c.crashDatabase(t)
+			database = false
+			kill.Reset(c.moment())
 		case <-d.exited:
 			t.Fatalf("the daemon ended by itself: %v\n%s", d.err, d.log)
 		case <-next.C:
 			c.deliver(t)
 		}
 	}
+}
+
+// moment is when something is to crash.
+func (c *crashSite) moment() time.Duration {
+	return time.Duration(c.random.Int64N(int64(1500 * time.Millisecond)))
+}
+
+// crashDatabase ends PostgreSQL at once, in whatever transaction it is, and starts it again.
+func (c *crashSite) crashDatabase(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := c.postgres.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c.db.Reset()
 }
 
 // forgetDead makes the killed daemon's heartbeat old, which saves waiting for stale_after.
@@ -145,7 +171,11 @@ func (c *crashSite) forgetDead(t *testing.T) {
 // deliver puts one message into one of the maildrops, as a delivery agent would.
 func (c *crashSite) deliver(t *testing.T) {
 	t.Helper()
-	user := crashUsers()[c.random.IntN(len(crashUsers()))]
+	users := crashUsers()
+	if len(c.sent) > 5000 { // a soak: maildrops that only grow are listed ever more slowly
+		users = slices.DeleteFunc(users, func(user string) bool { return strings.HasSuffix(user, "-leave") })
+	}
+	user := users[c.random.IntN(len(users))]
 	id := fmt.Sprintf("crash-%05d", len(c.sent))
 	size := c.random.IntN(20 << 10)
 	if c.random.IntN(60) == 0 {

@@ -71,7 +71,7 @@ func TestCorpus(t *testing.T) {
 		var u Unwrapped
 		if class.Class == classify.Wrapper {
 			var err error
-			if u, err = Unwrap(m); err != nil {
+			if u, err = Unwrap(m, ""); err != nil {
 				t.Errorf("%s: Unwrap: %v", s.name, err)
 				continue
 			}

@@ -229,7 +229,7 @@ func TestShapes(t *testing.T) {
 
 func unwrap(t *testing.T, m *eml.Message) Unwrapped {
 	t.Helper()
-	u, err := Unwrap(m)
+	u, err := Unwrap(m, "")
 	if err != nil {
 		t.Fatalf("Unwrap: %v", err)
 	}
@@ -363,7 +363,7 @@ func TestLongOriginal(t *testing.T) {
 	t.Parallel()
 	original := originals()["plain"] + strings.Repeat("0123456789abcdef\r\n", 200_000)
 	m := eml.Read([]byte(mixed("outer", note, "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n"+encode("base64", original))), eml.DefaultLimits())
-	u, err := Unwrap(m)
+	u, err := Unwrap(m, "")
 	if err != nil || len(u.Originals) != 1 {
 		t.Fatalf("got %d originals, error %v, want one", len(u.Originals), err)
 	}
@@ -412,7 +412,7 @@ func FuzzUnwrap(f *testing.F) {
 			t.Skip("not a wrapper that a writer makes")
 		}
 		m := eml.Read([]byte(mixed(boundary, note, "Content-Type: message/rfc822\r\n\r\n"+string(original))), eml.DefaultLimits())
-		u, err := Unwrap(m)
+		u, err := Unwrap(m, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -435,7 +435,7 @@ func BenchmarkUnwrap(b *testing.B) {
 				if classify.Classify(m).Class != classify.Wrapper {
 					b.Fatal("no wrapper")
 				}
-				u, err := Unwrap(m)
+				u, err := Unwrap(m, "")
 				if err != nil || len(u.Originals) != 1 {
 					b.Fatalf("got %d originals, error %v", len(u.Originals), err)
 				}

@@ -58,8 +58,9 @@ func (u *Unwrapped) Close() error {
 // Unwrap takes the originals out of m, exactly one level. Whether m is a wrapper is for classify to say. If one original
 // might be cut short, none is taken.
 //
-// The error is about spooling a long original, never about the message: try again.
-func Unwrap(m *eml.Message) (Unwrapped, error) {
+// A long original whose transfer encoding is undone is spooled in spoolDir ("": the system's). The error is about that,
+// never about the message: try again.
+func Unwrap(m *eml.Message, spoolDir string) (Unwrapped, error) {
 	var u Unwrapped
 	found := classify.Originals(m)
 	if len(found) == 0 && classify.Sealed(m) {
@@ -73,7 +74,7 @@ func Unwrap(m *eml.Message) (Unwrapped, error) {
 		}
 	}
 	for i, c := range found {
-		o, whole, err := take(m, c, i+1)
+		o, whole, err := take(m, c, i+1, spoolDir)
 		if err != nil {
 			return Unwrapped{}, errors.Join(err, u.Close())
 		}
@@ -99,11 +100,11 @@ func (u *Unwrapped) refuse(path string, why receipt.Reason) {
 }
 
 // take cuts one original out and reports whether all of it is there.
-func take(m *eml.Message, c classify.Original, ordinal int) (o Original, whole bool, err error) {
+func take(m *eml.Message, c classify.Original, ordinal int, spoolDir string) (o Original, whole bool, err error) {
 	o = Original{Ordinal: ordinal, Path: cmp.Or(c.Part.Path, "1"), Encoding: declared(c), Offset: c.Span.Offset, Octets: c.Span.Length}
 	whole = true
 	if c.Encoding != eml.EncodingIdentity {
-		if o.Raw, err = decode(c.Encoded(m), c.Encoding); err != nil {
+		if o.Raw, err = decode(c.Encoded(m), c.Encoding, spoolDir); err != nil {
 			return Original{}, false, err
 		}
 		o.Offset, o.Octets = 0, o.Raw.Octets()
@@ -132,8 +133,8 @@ func declared(c classify.Original) string {
 }
 
 // decode undoes a transfer encoding: in memory for a short original, in a spooled file for a long one.
-func decode(encoded []byte, encoding string) (*source.Raw, error) {
-	spool := source.NewSpool("", int64(len(encoded))+1)
+func decode(encoded []byte, encoding, spoolDir string) (*source.Raw, error) {
+	spool := source.NewSpool(spoolDir, int64(len(encoded))+1)
 	defer spool.Abort()
 	if _, err := io.Copy(spool, eml.DecodeSpan(encoded, encoding)); err != nil {
 		return nil, spoolFault(err)

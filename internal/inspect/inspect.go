@@ -79,7 +79,7 @@ func Octets(file string, octets []byte, asUser bool) Object {
 
 // unwrap fills in the originals.
 func (o *Object) unwrap(m *eml.Message) trace.Trace {
-	u, err := forward.Unwrap(m)
+	u, err := forward.Unwrap(m, "")
 	if err != nil {
 		var t trace.Trace
 		t.Add(trace.Unwrap, "unwrap_failed", "error", err.Error())

@@ -44,8 +44,14 @@ func prepareDir(dir string, who *identity) (string, error) {
 	if who != nil {
 		mode = 0o711
 	}
+	_, missing := os.Stat(dir)
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return "", unusable(err)
+	}
+	if errors.Is(missing, os.ErrNotExist) { // made by root: its user is to find it his
+		if err := own(who, dir); err != nil {
+			return "", err
+		}
 	}
 	abs, err := filepath.Abs(dir)
 	if err == nil {
@@ -57,9 +63,17 @@ func prepareDir(dir string, who *identity) (string, error) {
 	return abs, who.mayPass(abs)
 }
 
-// lockDir takes dir for this process. The lock goes with the process, however it ends.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+// lockDir takes dir for this process. The lock goes with the process, however it ends. A lock that root makes belongs
+// to who, so that a daemon which runs as that user can take it later.
+func lockDir(dir string, who *identity) (*os.File, error) {
+	name := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	switch {
+	case err == nil && who != nil:
+		err = f.Chown(int(who.uid), int(who.gid))
+	case errors.Is(err, os.ErrExist):
+		f, err = os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	}
 	if err != nil {
 		return nil, unusable(err)
 	}

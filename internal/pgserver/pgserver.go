@@ -93,7 +93,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{dir: dir, who: who, durable: opts.Durable, remove: opts.Remove, tail: newTail(opts.Log)}
-	if s.lock, err = lockDir(dir); err != nil {
+	if s.lock, err = lockDir(dir, who); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -305,7 +305,7 @@ func arguments(data, sockets string, durable bool) []string {
 		"log_error_verbosity=terse",
 	}
 	if durable {
-		settings = append(settings, "fsync=on", "full_page_writes=on")
+		settings = append(settings, "fsync=on", "full_page_writes=on", "jit=off") // no statement of ours gains by JIT, and a hardened unit forbids the memory it needs
 	} else {
 		// Shared memory in the folder goes with the folder, also after SIGKILL.
 		settings = append(settings, "fsync=off", "full_page_writes=off", "autovacuum=off", "jit=off", "max_connections=200",

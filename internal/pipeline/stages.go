@@ -43,7 +43,7 @@ func (p *Pipeline) unwrap(m *message) error {
 		m.stop(plan, reason)
 		return nil
 	}
-	u, err := forward.Unwrap(m.outer)
+	u, err := forward.Unwrap(m.outer, p.SpoolDir)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,6 @@ const (
 	Journal           Reason = "journal"            // an Exchange journal report: not read yet
 	ListMail          Reason = "list_mail"          // a list or digest that stands in a forward mailbox
 	TooManyVariants   Reason = "too_many_variants"  // many messages with other texts claim its identity
-	Redirected        Reason = "redirected"         // bare mail in a forward mailbox: a redirect rule instead of forward as attachment
 )
 
 // Item is one original of a message. Its octets are the span [Offset, Offset+Octets) of Raw.

@@ -48,8 +48,9 @@ func (db *DB) Writer(raws RawPutter) *Writer { return &Writer{db: db, raws: raws
 // Write writes a batch in one transaction and returns what became of each receipt, in the batch's order. When it
 // returns nil, everything is durable.
 //
-// Nothing is written when it fails, with one exception: after ErrCommitUnknown the batch may be there. Writing the same
-// batch again is harmless; ReadBack says what is there. After an error for which IsolatesBadRow is true, the batch's
+// Nothing is written when it fails, with one exception: where COMMIT has no answer the receipts are read back, and
+// ErrCommitUnknown is left where that cannot be done or finds them missing. Then the batch may be there all the same;
+// writing it again is harmless. After an error for which IsolatesBadRow is true, the batch's
 // receipts are to be written one by one. mailbox.ErrLeaseLost means that another daemon has the mailbox.
 func (w *Writer) Write(ctx context.Context, lease mailbox.Lease, b *receipt.Batch) ([]receipt.Result, error) {
 	if err := checkBatch(b); err != nil {
@@ -69,6 +70,11 @@ func (w *Writer) Write(ctx context.Context, lease mailbox.Lease, b *receipt.Batc
 		results = a.results()
 		return nil
 	})
+	if errors.Is(err, ErrCommitUnknown) {
+		if found, committed, err := w.ReadBack(ctx, b); err == nil && committed {
+			return found, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("write a batch of %d messages: %w", len(b.Receipts), Classify(err))
 	}

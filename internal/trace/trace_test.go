@@ -1,6 +1,10 @@
 package trace_test
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -37,5 +41,30 @@ func TestArgumentsAreBoundedAndFitForText(t *testing.T) {
 	}
 	if got := s.Args["b"]; got != "x\uFFFD\uFFFD" {
 		t.Errorf("b is %q", got)
+	}
+}
+
+// TestEveryCodeHasItsText reads the code that makes steps: a code without a text would be shown bare.
+func TestEveryCodeHasItsText(t *testing.T) {
+	add := regexp.MustCompile(`(?:\.Add\(|\.AddItem\([^,]+, )trace\.[A-Z]\w+, "(\w+)"|p\.failed\(m, "(\w+)"`)
+	found := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, hit := range add.FindAllStringSubmatch(string(src), -1) {
+			found++
+			if code := trace.Code(hit[1] + hit[2]); !trace.Known(code) {
+				t.Errorf("%s: code %q has no text", path, code)
+			}
+		}
+		return nil
+	})
+	if err != nil || found < 20 {
+		t.Errorf("found %d codes, %v", found, err)
 	}
 }
