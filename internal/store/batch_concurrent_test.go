@@ -13,6 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/postroom/postroom/internal/mailbox"
+	"github.com/postroom/postroom/internal/pgtest"
+	"github.com/postroom/postroom/internal/raw"
 	"github.com/postroom/postroom/internal/receipt"
 	"github.com/postroom/postroom/internal/store"
 )
@@ -160,6 +162,23 @@ func TestCommitWithoutAnswer(t *testing.T) {
 	p.sameCounts(t, before)
 	p.exec(t, `DROP TRIGGER die ON activity`)
 	expectOutcomes(t, p.write(t, p.ann, batch), "recorded")
+	p.exactlyOnce(t, 1)
+}
+
+// Where the server has committed and only its answer was lost, Write finds that out by itself.
+func TestCommitWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	through := &proxy{t: t, pass: true, once: true}
+	db := pgtest.Open(t, store.Options{URL: through.listen(p.db.Pool().Config().ConnString())})
+	results, err := db.Writer(raw.New(db.Pool())).Write(t.Context(), p.ann.lease, p.ann.batch(1, letter{id: "a1@x", text: "t"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if through.cuts.Load() < 2 {
+		t.Error("no COMMIT was cut, or nothing was read back")
+	}
+	expectOutcomes(t, results, "recorded")
 	p.exactlyOnce(t, 1)
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,16 +204,25 @@ type proxy struct {
 	t      *testing.T
 	socket string
 	pass   bool // the COMMIT reaches the server, its answer is cut off; else the COMMIT itself is
+	once   bool // only the first COMMIT is cut
+	cuts   atomic.Int32
 }
 
 // cutAtCommit returns the URL of a proxy to the database at address.
 func cutAtCommit(t *testing.T, address string, pass bool) string {
 	t.Helper()
+	return (&proxy{t: t, pass: pass}).listen(address)
+}
+
+// listen serves connections to the database at address and returns the URL for it.
+func (p *proxy) listen(address string) string {
+	t := p.t
+	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, socket: u.Query().Get("host") + "/.s.PGSQL." + u.Query().Get("port"), pass: pass}
+	p.socket = u.Query().Get("host") + "/.s.PGSQL." + u.Query().Get("port")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +278,7 @@ func (p *proxy) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
-		if bytes.Contains(buf[:n], []byte("Q\x00\x00\x00\x0bcommit\x00")) {
+		if bytes.Contains(buf[:n], []byte("Q\x00\x00\x00\x0bcommit\x00")) && (p.cuts.Add(1) == 1 || !p.once) {
 			if !p.pass {
 				return
 			}
