@@ -26,7 +26,7 @@ const (
 // site is one deployment: a folder with a configuration, and the database that it names.
 type site struct {
 	dir    string
-	binary string
+	binary string // of the daemon; commands run without the race detector, which costs each a second
 	config string
 	db     *pgxpool.Pool // nil without a database of its own
 }
@@ -102,7 +102,7 @@ func (s *site) run(t *testing.T, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), commandTimeout)
 	defer cancel()
 	var out, errOut bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.binary, append([]string{"--config", s.config}, args...)...)
+	cmd := exec.CommandContext(ctx, binary(t, false), append([]string{"--config", s.config}, args...)...)
 	cmd.Env, cmd.Dir = environment(), s.dir
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	err := cmd.Run()
