@@ -206,14 +206,26 @@ CREATE TABLE raw_chunk (
 );
 ALTER TABLE raw_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
 
+-- Counts the changes of records, so that a poll knows whether what it has read of them is still true.
+CREATE TABLE records_version (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  version  bigint NOT NULL
+);
+INSERT INTO records_version (version) VALUES (1);
+
 -- +goose StatementBegin
 CREATE FUNCTION notify_mailbox_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  UPDATE records_version SET version = version + 1;
   NOTIFY mailbox_changed;
   RETURN NULL;
 END $$;
 -- +goose StatementEnd
 CREATE TRIGGER mailbox_changed AFTER INSERT OR UPDATE OR DELETE ON mailbox
+  FOR EACH STATEMENT EXECUTE FUNCTION notify_mailbox_changed();
+CREATE TRIGGER mailbox_address_changed AFTER INSERT OR UPDATE OR DELETE ON mailbox_address
+  FOR EACH STATEMENT EXECUTE FUNCTION notify_mailbox_changed();
+CREATE TRIGGER queue_changed AFTER INSERT OR UPDATE OR DELETE ON queue
   FOR EACH STATEMENT EXECUTE FUNCTION notify_mailbox_changed();
 CREATE TRIGGER profile_changed AFTER INSERT OR UPDATE OR DELETE ON profile
   FOR EACH STATEMENT EXECUTE FUNCTION notify_mailbox_changed();
@@ -228,6 +240,6 @@ CREATE VIEW party_directory AS
 
 -- +goose Down
 DROP VIEW party_directory;
-DROP TABLE raw_chunk, raw, folder_cursor, mailbox_state, lease, daemon, watched_folder, mailbox_address, mailbox, profile,
+DROP TABLE records_version, raw_chunk, raw, folder_cursor, mailbox_state, lease, daemon, watched_folder, mailbox_address, mailbox, profile,
   lead, contact, account, queue, user_account;
 DROP FUNCTION notify_mailbox_changed;

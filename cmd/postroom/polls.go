@@ -25,7 +25,7 @@ type records struct {
 	log     *slog.Logger
 	changed chan struct{}
 	mu      sync.Mutex // one load at a time
-	current atomic.Pointer[mailbox.Registry]
+	current atomic.Pointer[snapshot]
 	count   atomic.Int64
 }
 
@@ -40,10 +40,11 @@ func newRecords(db *store.DB, log *slog.Logger) *records {
 func (r *records) load(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	boxes, err := r.db.Mailboxes(ctx)
+	read, err := r.db.Records(ctx)
 	if err != nil {
 		return err
 	}
+	boxes := read.Mailboxes
 	polled := int64(0)
 	for _, m := range boxes {
 		if m.Enabled && m.Incoming == mailbox.ServerSide {
@@ -54,13 +55,33 @@ func (r *records) load(ctx context.Context) error {
 			}
 		}
 	}
-	r.current.Store(mailbox.NewRegistry(boxes))
+	r.current.Store(&snapshot{version: read.Version, registry: mailbox.NewRegistry(boxes)})
 	r.count.Store(polled)
 	return nil
 }
 
-func (r *records) registry() *mailbox.Registry { return r.current.Load() }
-func (r *records) polled() int64               { return r.count.Load() }
+// snapshot is the records as of one version.
+type snapshot struct {
+	version  int64
+	registry *mailbox.Registry
+}
+
+// fresh returns the records as they are now: a lease says who polls a mailbox, not with which password or policy.
+func (r *records) fresh(ctx context.Context) (*mailbox.Registry, error) {
+	version, err := r.db.RecordsVersion(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if had := r.current.Load(); had.version == version {
+		return had.registry, nil
+	}
+	if err := r.load(ctx); err != nil {
+		return nil, err
+	}
+	return r.current.Load().registry, nil
+}
+
+func (r *records) polled() int64 { return r.count.Load() }
 
 // hint has the records read again soon.
 func (r *records) hint() { signal(r.changed) }
@@ -100,20 +121,16 @@ type onePoll struct {
 }
 
 func (o *onePoll) run(ctx context.Context, l mailbox.Lease) (time.Duration, error) {
-	m := o.records.registry().ByID(l.MailboxID)
-	if m == nil { // claimed before its hint was heard
-		if err := o.records.load(ctx); err != nil {
-			return 0, err
-		}
-		if m = o.records.registry().ByID(l.MailboxID); m == nil {
-			return 0, fault.New(fault.Permanent, "mailbox_gone", "", fmt.Errorf("mailbox %d is not there any more", l.MailboxID))
-		}
+	registry, err := o.records.fresh(ctx)
+	if err != nil {
+		return 0, err
 	}
-	if m.Profile == nil {
-		return 0, fault.New(fault.Permanent, "no_profile", "name a profile for the mailbox", fmt.Errorf("mailbox %q has no profile", m.Name))
+	m := registry.ByID(l.MailboxID)
+	if m == nil || !m.Enabled || m.Profile == nil { // changed since it was claimed
+		return 0, fault.New(fault.Stopping, "not_polled", "", fmt.Errorf("mailbox %d is not polled any more", l.MailboxID))
 	}
 	start := time.Now()
-	out, err := o.poller.Poll(ctx, l, m, o.records.registry())
+	out, err := o.poller.Poll(ctx, l, m, registry)
 	level := slog.LevelDebug
 	if out.Listed > 0 || out.Disposed > 0 {
 		level = slog.LevelInfo

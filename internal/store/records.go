@@ -44,6 +44,7 @@ type Queue struct {
 
 // Records is everything that is configured, each kind by name.
 type Records struct {
+	Version   int64 // grows with every change: see RecordsVersion
 	Profiles  []*mailbox.Profile
 	Users     []User
 	Queues    []Queue
@@ -76,6 +77,18 @@ func (db *DB) Mailbox(ctx context.Context, nameOrID string) (*mailbox.Mailbox, e
 	return nil, noRecord("mailbox", nameOrID)
 }
 
+// RecordsVersion returns the version of the records as they are now. Where it is another than Records.Version, they
+// were changed since.
+func (db *DB) RecordsVersion(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, recordsTimeout)
+	defer cancel()
+	var version int64
+	if err := db.Pool().QueryRow(ctx, `SELECT version FROM records_version`).Scan(&version); err != nil {
+		return 0, fmt.Errorf("read the records' version: %w", Classify(err))
+	}
+	return version, nil
+}
+
 // Records returns everything that is configured, as of one instant.
 func (db *DB) Records(ctx context.Context) (*Records, error) {
 	ctx, cancel := context.WithTimeout(ctx, recordsTimeout)
@@ -92,7 +105,10 @@ func (db *DB) Records(ctx context.Context) (*Records, error) {
 // ReadRecords is Records within a transaction.
 func ReadRecords(ctx context.Context, tx pgx.Tx) (*Records, error) {
 	r := &Records{}
-	var err error
+	err := tx.QueryRow(ctx, `SELECT version FROM records_version`).Scan(&r.Version)
+	if err != nil {
+		return nil, fmt.Errorf("read the records' version: %w", Classify(err))
+	}
 	if r.Profiles, err = readProfiles(ctx, tx); err != nil {
 		return nil, fmt.Errorf("read profiles: %w", Classify(err))
 	}
