@@ -105,6 +105,7 @@ CREATE TABLE activity (
   authenticated   boolean NOT NULL,
   text_body       text NOT NULL,
   html_body       text NOT NULL DEFAULT '',
+  words_digest    bytea NOT NULL CHECK (octet_length(words_digest) = 32),
   body_truncated  boolean NOT NULL DEFAULT false,
   attachments     integer NOT NULL DEFAULT 0,
   defects         text[] NOT NULL DEFAULT '{}',

@@ -241,11 +241,12 @@ func (c *Content) compareHead(k Known) Likeness {
 	return Different
 }
 
-// Better reports whether c is the better copy to show than one with these properties: authenticated comes first, then
-// the number of attachments. A copy that is as good is not better: the first stays.
-func (c *Content) Better(authenticated bool, attachments int) bool {
+// Better reports whether c is the better copy to show than one with these properties: an authenticated one comes first;
+// among equals the one with more attachments, if its words are the same. A copy that is as good is not better: the
+// first stays. So nobody who knows a message can have a copy with other words shown in its place.
+func (c *Content) Better(authenticated bool, attachments int, sameWords bool) bool {
 	if c.Authenticated != authenticated {
 		return c.Authenticated
 	}
-	return c.Attachments > attachments
+	return sameWords && c.Attachments > attachments
 }

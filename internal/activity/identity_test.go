@@ -259,15 +259,17 @@ func TestBetter(t *testing.T) {
 		content       activity.Content
 		authenticated bool
 		attachments   int
+		sameWords     bool
 		want          bool
 	}{
-		{"authenticated", activity.Content{Authenticated: true}, false, 5, true},
-		{"not authenticated, more attachments", activity.Content{Attachments: 5}, true, 0, false},
-		{"more attachments", activity.Content{Attachments: 2}, false, 1, true},
-		{"fewer attachments", activity.Content{Attachments: 1}, false, 2, false},
-		{"as good: the first stays", activity.Content{Authenticated: true, Attachments: 1}, true, 1, false},
+		{"authenticated", activity.Content{Authenticated: true}, false, 5, false, true},
+		{"not authenticated, more attachments", activity.Content{Attachments: 5}, true, 0, true, false},
+		{"more attachments", activity.Content{Attachments: 2}, false, 1, true, true},
+		{"more attachments and other words", activity.Content{Attachments: 2}, false, 1, false, false},
+		{"fewer attachments", activity.Content{Attachments: 1}, false, 2, true, false},
+		{"as good: the first stays", activity.Content{Authenticated: true, Attachments: 1}, true, 1, true, false},
 	} {
-		if got := c.content.Better(c.authenticated, c.attachments); got != c.want {
+		if got := c.content.Better(c.authenticated, c.attachments, c.sameWords); got != c.want {
 			t.Errorf("%s: got %t, want %t", c.name, got, c.want)
 		}
 	}

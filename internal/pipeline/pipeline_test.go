@@ -129,6 +129,32 @@ func TestOneMailToTwoPeopleIsOneActivity(t *testing.T) {
 	}
 }
 
+// Whoever knows a message can send it again. Nothing of such a copy is shown in the genuine one's place.
+func TestACopyWithOtherWordsDoesNotReplaceTheRecord(t *testing.T) {
+	w := newWorld(t, nil)
+	_, genuine := w.one(w.box("anna"), letter)
+	more := strings.Replace(letter, "--b1--", "--b1\nContent-Type: application/pdf; name=invoice.pdf\nContent-Disposition: attachment\n\nx\n--b1--", 1)
+	for name, copied := range map[string]string{
+		"another HTML": strings.Replace(more, "<b>Anna</b>", "<b>Anna</b> <a href=\"https://evil.example\">our new account</a>", 1),
+		"a footer":     strings.Replace(more, "</script>", "</script> Our bank account has changed", 1),
+		"by a wrapper": wrap("bo@example.com", passes, strings.Replace(more, "</script>", "</script> Our bank account has changed", 1)),
+	} {
+		box := w.box("anna")
+		if name == "by a wrapper" {
+			box = w.box("forwarded")
+		}
+		if r, item := w.one(box, copied); r.Outcome != receipt.Duplicate && !item.Conflict || item.Upgraded {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	if got := w.text("SELECT version || ' ' || attachments || ' ' || text_body FROM activity WHERE activity_id = $1", genuine.ActivityID); strings.TrimSpace(got) != "1 1 Hello Anna" {
+		t.Errorf("the record is now %q", got)
+	}
+	if r, item := w.one(w.box("anna"), more); r.Outcome != receipt.Duplicate || !item.Upgraded {
+		t.Errorf("a fuller copy with the same words: %+v", r)
+	}
+}
+
 func TestAReplyFindsWhatItAnswersInTheSameBatch(t *testing.T) {
 	w := newWorld(t, nil)
 	reply := "From: anna@example.com\nTo: carla@customer.example\nSubject: Re: Offer\nDate: Tue, 3 Mar 2026 11:00:00 +0100\n" +

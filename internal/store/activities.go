@@ -28,6 +28,7 @@ type activityColumns struct {
 	receivedAts                    []*time.Time
 	authenticated, truncated       []bool
 	texts, htmls                   []string
+	words                          [][]byte
 	attachments                    []int32
 	defects                        []string // JSON arrays
 	rawIDs, rawOffsets, rawLengths []int64
@@ -56,6 +57,8 @@ func (c *activityColumns) add(e *email) {
 	c.authenticated = append(c.authenticated, it.Content.Authenticated)
 	c.truncated = append(c.truncated, act.BodyTruncated || len(act.Text) > maxBody || len(act.HTML) > maxBody)
 	c.texts, c.htmls = append(c.texts, clean(act.Text, maxBody)), append(c.htmls, clean(act.HTML, maxBody))
+	words := it.words()
+	c.words = append(c.words, words[:])
 	c.attachments = append(c.attachments, int32(it.Content.Attachments))
 	c.addDefects(act)
 	c.rawIDs, c.rawOffsets, c.rawLengths = append(c.rawIDs, it.rawID), append(c.rawOffsets, it.Offset), append(c.rawLengths, it.Octets)
@@ -108,22 +111,23 @@ func (a *attempt) queueActivities(batch *pgx.Batch) {
 	batch.Queue(`
 		INSERT INTO activity (activity_id, email_id, direction, status, class, mailbox_id, owner_id, parent_activity_id,
 			correlation, subject, message_id, in_reply_to, reference_ids, sent_at, sent_offset, sent_raw, sent_source,
-			received_at, authenticated, text_body, html_body, body_truncated, attachments, defects, raw_id, raw_offset, octets)
+			received_at, authenticated, text_body, html_body, body_truncated, attachments, defects, raw_id, raw_offset, octets, words_digest)
 		SELECT t.activity_id, t.email_id, t.direction, 'received', t.class, t.mailbox_id, t.owner_id, t.parent, t.correlation,
 			t.subject, t.message_id, ARRAY(SELECT jsonb_array_elements_text(t.in_reply_to::jsonb)),
 			ARRAY(SELECT jsonb_array_elements_text(t.reference_ids::jsonb)), t.sent_at, t.sent_offset, t.sent_raw, t.sent_source,
 			coalesce(t.received_at, now()), t.authenticated, t.text_body, t.html_body, t.truncated, t.attachments,
-			ARRAY(SELECT jsonb_array_elements_text(t.defects::jsonb)), t.raw_id, t.raw_offset, t.octets
+			ARRAY(SELECT jsonb_array_elements_text(t.defects::jsonb)), t.raw_id, t.raw_offset, t.octets, t.words
 		FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::uuid[], $8::text[], $9::text[],
 			$10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::integer[], $15::text[], $16::text[],
 			$17::timestamptz[], $18::boolean[], $19::text[], $20::text[], $21::boolean[], $22::integer[], $23::text[],
-			$24::bigint[], $25::bigint[], $26::bigint[])
+			$24::bigint[], $25::bigint[], $26::bigint[], $27::bytea[])
 			AS t (activity_id, email_id, direction, class, mailbox_id, owner_id, parent, correlation, subject, message_id,
 			in_reply_to, reference_ids, sent_at, sent_offset, sent_raw, sent_source, received_at, authenticated, text_body,
-			html_body, truncated, attachments, defects, raw_id, raw_offset, octets)`,
+			html_body, truncated, attachments, defects, raw_id, raw_offset, octets, words)`,
 		c.ids, c.emailIDs, c.directions, c.classes, c.mailboxIDs, c.ownerIDs, c.parents, c.correlations, c.subjects,
 		c.messageIDs, c.inReplyTos, c.references, c.sentAts, c.sentOffsets, c.sentRaws, c.sentSources, c.receivedAts,
-		c.authenticated, c.texts, c.htmls, c.truncated, c.attachments, c.defects, c.rawIDs, c.rawOffsets, c.rawLengths)
+		c.authenticated, c.texts, c.htmls, c.truncated, c.attachments, c.defects, c.rawIDs, c.rawOffsets, c.rawLengths,
+		c.words)
 }
 
 // queueUpgrades makes activities show a better copy, in place. Whose it is, when it came and what it answers stay.
@@ -142,16 +146,16 @@ func (a *attempt) queueUpgrades(batch *pgx.Batch) {
 			sent_offset = t.sent_offset, sent_raw = t.sent_raw, sent_source = t.sent_source, authenticated = t.authenticated,
 			text_body = t.text_body, html_body = t.html_body, body_truncated = t.truncated, attachments = t.attachments,
 			defects = ARRAY(SELECT jsonb_array_elements_text(t.defects::jsonb)), raw_id = t.raw_id, raw_offset = t.raw_offset,
-			octets = t.octets
+			octets = t.octets, words_digest = t.words
 		FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
 			$9::integer[], $10::text[], $11::text[], $12::boolean[], $13::text[], $14::text[], $15::boolean[], $16::integer[],
-			$17::text[], $18::bigint[], $19::bigint[], $20::bigint[])
+			$17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bytea[])
 			AS t (activity_id, version, class, subject, message_id, in_reply_to, reference_ids, sent_at, sent_offset, sent_raw,
-			sent_source, authenticated, text_body, html_body, truncated, attachments, defects, raw_id, raw_offset, octets)
+			sent_source, authenticated, text_body, html_body, truncated, attachments, defects, raw_id, raw_offset, octets, words)
 		WHERE a.activity_id = t.activity_id AND a.version = t.version - 1`,
 		c.ids, c.versions, c.classes, c.subjects, c.messageIDs, c.inReplyTos, c.references, c.sentAts, c.sentOffsets, c.sentRaws,
 		c.sentSources, c.authenticated, c.texts, c.htmls, c.truncated, c.attachments, c.defects, c.rawIDs, c.rawOffsets,
-		c.rawLengths).Exec(expectRows("upgraded activities", len(c.ids)))
+		c.rawLengths, c.words).Exec(expectRows("upgraded activities", len(c.ids)))
 	batch.Queue(`DELETE FROM attachment WHERE activity_id = ANY ($1::uuid[])`, c.ids)
 	batch.Queue(`DELETE FROM party WHERE activity_id = ANY ($1::uuid[]) AND role NOT IN ('recipient_mailbox', 'owner')`, c.ids)
 }

@@ -80,14 +80,14 @@ func TestDuplicatesWithinABatchFindEachOther(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
 	l := letter{id: "a1@x", text: "dear ann"}
-	better := letter{id: "a1@x", text: "dear ann", footer: "\n--\nACME", attachments: []string{"a"}}
+	better := letter{id: "a1@x", text: "dear ann", attachments: []string{"a"}}
 	b := p.ann.batch(1, l, letter{id: "b1@x", text: "other"}, l, better)
 	// and one wrapper with the same mail for two people
 	b.Receipts = append(b.Receipts, arrive(5, l.item(1, p.ann), l.item(2, p.bob)))
 	results := p.write(t, p.ann, b)
 	expectOutcomes(t, results, "recorded recorded duplicate duplicate+ duplicate")
 	p.expect(t, "2/2/4", `SELECT concat_ws('/', (SELECT count(*) FROM email), (SELECT count(*) FROM activity), (SELECT count(*) FROM sighting))`)
-	p.expect(t, "1/1/dear ann\n--\nACME", `SELECT concat_ws('/', version, attachments, text_body) FROM activity WHERE message_id = 'a1@x'`)
+	p.expect(t, "1/1/dear ann", `SELECT concat_ws('/', version, attachments, text_body) FROM activity WHERE message_id = 'a1@x'`)
 	p.expect(t, "activity.created activity.created activity.sighted activity.sighted", `SELECT kind FROM event ORDER BY seq`)
 	p.expect(t, "1", `SELECT count(*)::text FROM attachment`)
 }
@@ -153,15 +153,17 @@ func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
 	stripped := letter{id: "a1@x", subject: "[gateway] s", text: "dear ann", to: []string{"one@x"}, doubtful: true, inReplyTo: []string{"none@x"}}
-	whole := letter{id: "a1@x", subject: "s", text: "dear ann", footer: " bye", to: []string{"one@x", "two@x"}, attachments: []string{"a", "b"}, doubtful: true}
+	whole := letter{id: "a1@x", subject: "s", text: "dear ann", to: []string{"one@x", "two@x"}, attachments: []string{"a", "b"}, doubtful: true}
+	fuller := letter{id: "a1@x", subject: "s", text: "dear ann", footer: " pay here", attachments: []string{"a", "b", "d"}, doubtful: true}
 	authentic := letter{id: "a1@x", subject: "authentic", text: "dear ann", to: []string{"three@x"}, attachments: []string{"c"}}
 	first := p.write(t, p.ann, p.ann.batch(1, stripped))
 	for i, step := range []struct {
 		l              letter
 		want, activity string
 	}{
-		{whole, "duplicate+", "2/s/dear ann bye/2/false/ann"},
-		{stripped, "duplicate", "2/s/dear ann bye/2/false/ann"},
+		{whole, "duplicate+", "2/s/dear ann/2/false/ann"},
+		{stripped, "duplicate", "2/s/dear ann/2/false/ann"},
+		{fuller, "duplicate", "2/s/dear ann/2/false/ann"}, // other words
 		{authentic, "duplicate+", "3/authentic/dear ann/1/true/ann"},
 		{whole, "duplicate", "3/authentic/dear ann/1/true/ann"},
 		{stripped, "duplicate", "3/authentic/dear ann/1/true/ann"},
@@ -176,10 +178,10 @@ func TestUpgrade(t *testing.T) {
 	}
 	p.expect(t, fmt.Sprintf("1/recipient_mailbox/%d 2/from 3/to", p.ann.id), `SELECT concat_ws('/', ordinal, role, party_id) FROM party ORDER BY ordinal`)
 	p.expect(t, "c", `SELECT filename FROM attachment ORDER BY ordinal`)
-	p.expect(t, "activity.created/1 activity.sighted/2 activity.upgraded/2 activity.sighted/2 activity.sighted/3 activity.upgraded/3",
+	p.expect(t, "activity.created/1 activity.sighted/2 activity.upgraded/2 activity.sighted/2 activity.sighted/2 activity.sighted/3 activity.upgraded/3",
 		`SELECT concat_ws('/', kind, version) FROM event ORDER BY seq`)
 	p.expect(t, "true", `SELECT (a.raw_id = i.raw_id)::text FROM activity a JOIN raw r USING (raw_id) JOIN item i ON i.raw_id = r.raw_id
-		JOIN receipt c ON c.receipt_id = i.receipt_id WHERE c.uid = 3 AND c.folder_id = $1`, p.bob.folder)
+		JOIN receipt c ON c.receipt_id = i.receipt_id WHERE c.uid = 4 AND c.folder_id = $1`, p.bob.folder)
 }
 
 func TestTwoUpgradesInOneBatchAreOne(t *testing.T) {

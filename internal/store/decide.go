@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/sha256"
 	"strconv"
 
 	"github.com/google/uuid"
@@ -113,7 +114,7 @@ func (e *email) create(it *item) {
 		id = newID()
 	}
 	e.created, e.best = true, it
-	e.shown = &shown{id: id, version: 1, authenticated: it.Content.Authenticated, attachments: it.Content.Attachments}
+	e.shown = &shown{id: id, version: 1, authenticated: it.Content.Authenticated, attachments: it.Content.Attachments, words: it.words()}
 	e.sight(it)
 	it.outcome = receipt.ItemResult{Outcome: receipt.Recorded, EmailID: e.id.String(), ActivityID: id.String()}
 	it.step("recorded", "activity_id", id.String())
@@ -132,12 +133,12 @@ func (e *email) meet(it *item) {
 	it.outcome.ActivityID = e.shown.id.String()
 	it.step("duplicate", "email_id", e.id.String(), "activity_id", e.shown.id.String())
 	e.sight(it)
-	if it.Content.Better(e.shown.authenticated, e.shown.attachments) {
+	if words := it.words(); it.Content.Better(e.shown.authenticated, e.shown.attachments, words == e.shown.words) {
 		if !e.created && e.best == nil {
 			e.shown.version++
 		}
 		e.best, it.outcome.Upgraded = it, true
-		e.shown.authenticated, e.shown.attachments = it.Content.Authenticated, it.Content.Attachments
+		e.shown.authenticated, e.shown.attachments, e.shown.words = it.Content.Authenticated, it.Content.Attachments, words
 		it.step("upgraded", "activity_id", e.shown.id.String())
 	}
 }
@@ -148,6 +149,16 @@ func (e *email) sight(it *item) {
 	key := sightKey{it.MailboxID, it.Content.SHA256}
 	it.sights = !e.sighted[key]
 	e.sighted[key] = true
+}
+
+// words returns a digest of what a reader sees of a copy: its normalised text and its HTML.
+func (it *item) words() (sum [32]byte) {
+	h := sha256.New()
+	h.Write([]byte(it.Content.Text))
+	h.Write([]byte{0})
+	h.Write([]byte(it.Activity.HTML))
+	h.Sum(sum[:0])
+	return sum
 }
 
 // step adds to the trace what the writer found.

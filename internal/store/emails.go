@@ -43,6 +43,7 @@ type shown struct {
 	version       int
 	authenticated bool
 	attachments   int
+	words         [32]byte   // see item.words
 	parent        *uuid.UUID // of a created one
 	correlation   string
 }
@@ -154,13 +155,15 @@ func (a *attempt) queueCandidates(batch *pgx.Batch, identities [][]byte) {
 			return err
 		})
 	batch.Queue(`
-		SELECT a.email_id, a.activity_id, a.version, a.authenticated, a.attachments
+		SELECT a.email_id, a.activity_id, a.version, a.authenticated, a.attachments, a.words_digest
 		FROM email e JOIN activity a USING (email_id)
 		WHERE e.identity = ANY ($1::bytea[]) ORDER BY e.identity, e.variant FOR NO KEY UPDATE OF a`, identities).
 		Query(func(rows pgx.Rows) error {
 			var id uuid.UUID
 			var s shown
-			_, err := pgx.ForEachRow(rows, []any{&id, &s.id, &s.version, &s.authenticated, &s.attachments}, func() error {
+			var words []byte
+			_, err := pgx.ForEachRow(rows, []any{&id, &s.id, &s.version, &s.authenticated, &s.attachments, &words}, func() error {
+				s.words = [32]byte(words)
 				a.mail.byID[id].shown = new(s)
 				return nil
 			})

@@ -42,10 +42,10 @@ INSERT INTO item (receipt_id, ordinal, outcome, reason, email_id, mailbox_id, pa
   (13, 1, 'quarantined', 'untrusted', NULL, 4, '2', (SELECT max(raw_id) FROM raw), 0, 465),
   (18, 1, 'quarantined', 'untrusted', NULL, 4, '2', (SELECT max(raw_id) FROM raw), 0, 200),
   (18, 2, 'recorded',    NULL, '00000000-0000-7000-8000-0000000000e2', 4, '3', (SELECT max(raw_id) FROM raw), 0, 200);
-INSERT INTO activity (activity_id, email_id, direction, status, class, mailbox_id, subject, message_id, sent_at, sent_source, received_at, authenticated, text_body, attachments, raw_id, raw_offset, octets) VALUES
+INSERT INTO activity (activity_id, email_id, direction, status, class, mailbox_id, subject, message_id, sent_at, sent_source, received_at, authenticated, text_body, attachments, raw_id, raw_offset, octets, words_digest) VALUES
   ('00000000-0000-7000-8000-0000000000a1', '00000000-0000-7000-8000-0000000000e1', 'incoming', 'received', 'ordinary', 1,
    E'Invoice \x1b[31mred', 'one@customer.example', now() - interval '2 hours', 'date', now() - interval '1 hour', true, E'Please pay.\r\n\x1b[2Jbye', 1,
-   (SELECT max(raw_id) FROM raw), 0, 465);
+   (SELECT max(raw_id) FROM raw), 0, 465, sha256('words'));
 INSERT INTO party (activity_id, ordinal, role, name, address, address_digest, party_type, party_id, resolved_at) VALUES
   ('00000000-0000-7000-8000-0000000000a1', 0, 'from', 'Ann Customer', 'Ann@customer.example', substr(sha256('ann@customer.example'), 1, 16), 'contact', '5', now()),
   ('00000000-0000-7000-8000-0000000000a1', 1, 'to', '', 'support@corp.example', substr(sha256('support@corp.example'), 1, 16), NULL, NULL, NULL);
