@@ -72,6 +72,10 @@ func (v *Verdict) authenticate(outer *eml.Message, forward *mailbox.Mailbox, a *
 	case v.byResults(outer.Root.Header, forward, a.Recipient):
 		return ByResults
 	case v.byExchange(outer.Root.Header, forward):
+		if a.By != PlusToken && a.By != OuterFrom { // anyone inside could have written what names the recipient
+			v.Trace.Add(trace.Trust, "attribution_weak", "kind", string(a.By))
+			return ""
+		}
 		return ByExchange
 	case a.By == PlusToken && forward.TokenSuffices:
 		return ByToken

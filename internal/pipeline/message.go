@@ -3,6 +3,7 @@ package pipeline
 import (
 	"crypto/sha256"
 	"fmt"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/postroom/postroom/internal/activity"
@@ -78,15 +79,30 @@ func (o *original) sum(m *message) [sha256.Size]byte {
 	return sha256.Sum256(o.raw.Bytes()[o.offset : o.offset+o.octets])
 }
 
-// failed notes that a stage could not do its work, which is no fault of the message, and has it tried again later from
-// our store. Its octets are written in any case.
-func (p *Pipeline) failed(m *message, code trace.Code, cause any, stack []byte) {
-	m.trace.Add(trace.Read, code, "tries", strconv.Itoa(m.arrival.Tries+1))
-	p.Log.Error("a stage failed on a message", "mailbox_id", m.batch.Mailbox.ID, "folder_id", m.batch.FolderID,
-		"uid", m.arrival.Ref.UID, "receipt_id", m.arrival.ReceiptID, "octets", m.arrival.Raw.Octets(),
-		"cause", fmt.Sprint(cause), "stack", string(stack))
+// panicked notes that a stage fell over a message, and has it tried again later from our store. Its octets are written
+// in any case. Of the cause only the type is logged: it may hold text of the message.
+func (p *Pipeline) panicked(m *message, cause any) {
+	m.trace.Add(trace.Read, "stage_panicked", "tries", strconv.Itoa(m.arrival.Tries+1))
+	p.Log.Error("a stage panicked on a message", append(m.attrs(), "cause", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))...)
 	closeOwn([]*message{m})
-	m.retry(p.Tries)
+	m.retry(p.Tries, true)
+}
+
+// failed notes that a stage could not do its work, which is no fault of the message, and has it tried again later from
+// our store.
+func (p *Pipeline) failed(m *message, cause error) {
+	m.trace.Add(trace.Read, "stage_failed")
+	p.Log.Error("a stage failed on a message: it is decided later", append(m.attrs(), "error", cause)...)
+	closeOwn([]*message{m})
+	m.retry(p.Tries, false)
+}
+
+// attrs name the message in a log line.
+func (m *message) attrs() []any {
+	return []any{
+		"mailbox_id", m.batch.Mailbox.ID, "folder_id", m.batch.FolderID, "uid", m.arrival.Ref.UID,
+		"receipt_id", m.arrival.ReceiptID, "octets", m.arrival.Raw.Octets(),
+	}
 }
 
 // closeOwn lets go of the octets that unwrapping made.

@@ -14,7 +14,6 @@ package pipeline
 import (
 	"context"
 	"log/slog"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -122,14 +121,14 @@ func (p *Pipeline) decide(b *Batch, a *Arrival) (m *message) {
 	}
 	defer func() {
 		if cause := recover(); cause != nil {
-			p.failed(m, "stage_panicked", cause, debug.Stack())
+			p.panicked(m, cause)
 		}
 	}()
 	m.trace.Add(trace.Fetch, "fetched", "octets", strconv.FormatInt(a.Raw.Octets(), 10), "folder", a.Ref.Folder)
 	p.read(m)
 	p.classify(m)
 	if err := p.unwrap(m); err != nil {
-		p.failed(m, "stage_failed", err, nil)
+		p.failed(m, err)
 		return m
 	}
 	for _, o := range m.originals {

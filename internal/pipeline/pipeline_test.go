@@ -3,8 +3,10 @@ package pipeline_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +112,20 @@ func TestWhatAForwardMailboxHolds(t *testing.T) {
 	}
 }
 
+func TestWhoIsInsideCannotNameAnyRecipient(t *testing.T) {
+	w := newWorld(t, nil)
+	fwd := w.box("forwarded")
+	fwd.Profile.Exchange = true
+	toBo := strings.Replace(letter, "anna@", "bo@", 1)
+	inside := "X-MS-Exchange-Organization-AuthAs: Internal\n"
+	if r := w.run(fwd, wrap("colleague@example.com", inside, toBo))[0]; r.Reason != receipt.Untrusted {
+		t.Errorf("a colleague's wrapper of mail to Bo: got %s %s, want it untrusted", r.Outcome, r.Reason)
+	}
+	if r := w.run(fwd, wrap("bo@example.com", inside, toBo))[0]; r.Outcome != receipt.Recorded {
+		t.Errorf("Bo's own: got %s %s", r.Outcome, r.Reason)
+	}
+}
+
 func TestOneMailToTwoPeopleIsOneActivity(t *testing.T) {
 	w := newWorld(t, nil)
 	fwd := w.box("forwarded")
@@ -202,6 +218,30 @@ func TestAStageThatPanicsCostsItsMessageATry(t *testing.T) {
 	}
 	if got := w.text("SELECT count(*) FROM receipt WHERE raw_id IS NOT NULL"); got != "2" {
 		t.Errorf("octets of %s messages are kept, want 2", got)
+	}
+}
+
+func TestAFullSpoolIsNoFaultOfAMessage(t *testing.T) {
+	w := newWorld(t, func(o *pipeline.Options) { o.SpoolDir = "/nowhere/at/all" })
+	large := strings.Replace(letter, "Y2hhaXIsMTIK", strings.Repeat(strings.Repeat("QUJD", 19)+"\n", 20_000), 1)
+	encoded := base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(large, "\n", "\r\n")))
+	var lines strings.Builder
+	for chunk := range slices.Chunk([]byte(encoded), 76) {
+		lines.Write(chunk)
+		lines.WriteByte('\n')
+	}
+	wrapper := strings.Replace(wrap("bo@example.com", passes, lines.String()), "message/rfc822\n", "message/rfc822\nContent-Transfer-Encoding: base64\n", 1)
+	b := w.batch(w.box("forwarded"), w.arrival(wrapper))
+	for range 4 { // more often than Tries
+		results, err := w.pipeline.Run(t.Context(), b)
+		w.ok(err)
+		if results[0].Outcome != "" {
+			t.Fatalf("got %+v, want that it is decided later", results[0])
+		}
+		b.Arrivals[0].ReceiptID = results[0].ReceiptID
+	}
+	if got := w.text("SELECT state || ' ' || tries || ' ' || (next_try_at > now()) FROM receipt"); got != "stored 0 true" {
+		t.Errorf("the receipt is %q", got)
 	}
 }
 

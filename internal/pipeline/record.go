@@ -101,7 +101,7 @@ func (p *Pipeline) recordAlone(ctx context.Context, b *Batch, r receipt.Receipt)
 			"folder_id", b.FolderID, "uid", r.Ref.UID, "error", err)
 		r = r.Unrecordable()
 		d, _ := b.Mailbox.DispositionOf(string(receipt.Quarantined))
-		r.Dispose, r.DisposeIn = d != mailbox.Leave, 0
+		r.Dispose, r.DisposeIn = d != mailbox.Leave && r.Reason == receipt.Unrecordable, 0
 		results, err = p.Writer.Write(ctx, b.Lease, &receipt.Batch{FolderID: b.FolderID, Receipts: []receipt.Receipt{r}})
 	}
 	if err != nil {
@@ -216,14 +216,18 @@ func (o *original) item(m *message) receipt.Item {
 }
 
 // retry leaves a message whose decision failed to be decided again from our store, or, after the last try, to a person.
-func (m *message) retry(tries int) {
+// What is not its own fault, as a full disk, is no try.
+func (m *message) retry(tries int, counts bool) {
 	m.originals = nil
 	r := &m.receipt
 	r.Items = nil
-	r.Tries = m.arrival.Tries + 1
+	r.Tries = m.arrival.Tries
+	if counts {
+		r.Tries++
+	}
 	if r.Tries >= tries {
 		r.Plan, r.Reason = receipt.Quarantined, receipt.Unreadable
 		return
 	}
-	r.Undecided, r.RetryAt = true, time.Now().Add(time.Duration(r.Tries)*retryAfter)
+	r.Undecided, r.RetryIn = true, time.Duration(max(r.Tries, 1))*retryAfter
 }

@@ -1,6 +1,7 @@
 package receipt
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"time"
 
@@ -28,12 +29,16 @@ type Stored struct {
 }
 
 // Unrecordable returns what is written about a message that PostgreSQL refused when it was written alone: its octets are
-// kept, and it waits in quarantine. Its items and its trace are left out: one of them is what was refused.
+// kept, and it waits in quarantine. Its items and its trace are left out: one of them is what was refused. One whose
+// octets are not all ours keeps its reason, and is not disposed of.
 func (r *Receipt) Unrecordable() Receipt {
 	u := Receipt{
 		ID: r.ID, Ref: r.Ref, Generation: r.Generation, Ordinal: r.Ordinal, SeenAt: r.SeenAt,
 		Raw: r.Raw, LoadID: r.LoadID, Tries: r.Tries,
 		Plan: Quarantined, Reason: Unrecordable, Dispose: r.Dispose, DisposeIn: r.DisposeIn,
+	}
+	if r.Reason == TooLarge || r.Raw == nil {
+		u.Reason, u.Dispose, u.DisposeIn = cmp.Or(r.Reason, Unrecordable), false, 0
 	}
 	u.Trace.Add(trace.Record, "unrecordable")
 	return u

@@ -64,3 +64,14 @@ func TestOverall(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNotWholeStaysSoWhenItCannotBeRecorded(t *testing.T) {
+	for _, r := range []receipt.Receipt{
+		{Plan: receipt.Quarantined, Reason: receipt.TooLarge, Raw: source.RawOf([]byte("Subject: x")), Dispose: true},
+		{Plan: receipt.Ignored, Reason: receipt.Vanished},
+	} {
+		if u := r.Unrecordable(); u.Reason != r.Reason || u.Dispose {
+			t.Errorf("%s: got %s, to be disposed of %v", r.Reason, u.Reason, u.Dispose)
+		}
+	}
+}

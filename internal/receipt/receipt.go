@@ -83,9 +83,9 @@ type Receipt struct {
 	Raw      *source.Raw // nil: the octets cannot be had, Plan and Reason say why
 	LoadID   int64       // raw row that already holds Raw's chunks, state loading; 0: Raw goes into the transaction
 
-	Undecided bool // octets kept, decision failed for now: state stored, tried again at RetryAt
+	Undecided bool // octets kept, decision failed for now: state stored, tried again in RetryIn
 	Tries     int
-	RetryAt   time.Time
+	RetryIn   time.Duration // from the commit on, by PostgreSQL's clock
 
 	Plan   Outcome // without Items: Ignored or Quarantined; with Items it follows from them
 	Reason Reason

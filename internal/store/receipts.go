@@ -64,7 +64,7 @@ type receiptColumns struct {
 	states                []string
 	outcomes, reasons     []*string
 	tries                 []*int32
-	retryAts              []*time.Time
+	retryIns              []*int64 // µs
 	disposeIns            []*int64 // µs; NULL: no disposition
 	seenAts               []*time.Time
 }
@@ -93,11 +93,11 @@ func (c *receiptColumns) add(m *message) {
 	c.reasons = append(c.reasons, textOrNull(string(m.planned.reason)))
 	c.seenAts = append(c.seenAts, timeOrNull(m.r.SeenAt))
 	var tries *int32
-	var retryAt *time.Time
+	var retryIn *int64
 	if m.planned.state == "stored" {
-		tries, retryAt = new(int32(min(m.r.Tries, 30_000))), timeOrNull(m.r.RetryAt)
+		tries, retryIn = new(int32(min(m.r.Tries, 30_000))), new(m.r.RetryIn.Microseconds())
 	}
-	c.tries, c.retryAts = append(c.tries, tries), append(c.retryAts, retryAt)
+	c.tries, c.retryIns = append(c.tries, tries), append(c.retryIns, retryIn)
 	c.disposeIns = append(c.disposeIns, disposeIn(m))
 }
 
@@ -143,20 +143,20 @@ func (a *attempt) queueInsert(batch *pgx.Batch, c *receiptColumns, byKey map[row
 		INSERT INTO receipt (folder_id, uidvalidity, uid, unique_id_digest, generation, ordinal, octets, internaldate, raw_id,
 			state, outcome, reason, tries, next_try_at, disposition, dispose_at, seen_at)
 		SELECT $1, t.uidvalidity, t.uid, t.digest, t.generation, t.ordinal, t.octets, t.internaldate, t.raw_id,
-			t.state, t.outcome, t.reason, t.tries, CASE WHEN t.state = 'stored' THEN coalesce(t.retry_at, now()) END,
+			t.state, t.outcome, t.reason, t.tries, now() + t.retry_in * interval '1 microsecond',
 			CASE WHEN t.dispose_in IS NOT NULL THEN 'due' END, now() + t.dispose_in * interval '1 microsecond',
 			coalesce(t.seen_at, now())
 		FROM unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::integer[], $6::integer[], $7::bigint[], $8::timestamptz[],
-			$9::bigint[], $10::text[], $11::text[], $12::text[], $13::integer[], $14::timestamptz[], $15::bigint[],
+			$9::bigint[], $10::text[], $11::text[], $12::text[], $13::integer[], $14::bigint[], $15::bigint[],
 			$16::timestamptz[]) WITH ORDINALITY
 			AS t (uidvalidity, uid, digest, generation, ordinal, octets, internaldate, raw_id, state, outcome, reason, tries,
-			retry_at, dispose_in, seen_at, n)
+			retry_in, dispose_in, seen_at, n)
 		ORDER BY t.n
 		ON CONFLICT DO NOTHING
 		RETURNING receipt_id, coalesce(uidvalidity, 0), coalesce(uid, 0), unique_id_digest, coalesce(generation, 0),
 			coalesce(ordinal, 0)`,
 		a.b.FolderID, c.uidValidities, c.uids, c.digests, c.generations, c.ordinals, c.octets, c.internalDates, c.rawIDs,
-		c.states, c.outcomes, c.reasons, c.tries, c.retryAts, c.disposeIns, c.seenAts).
+		c.states, c.outcomes, c.reasons, c.tries, c.retryIns, c.disposeIns, c.seenAts).
 		Query(func(rows pgx.Rows) error {
 			var id int64
 			var digest []byte
@@ -187,15 +187,15 @@ func (a *attempt) queueDecided(batch *pgx.Batch, c *receiptColumns, byID map[int
 			ORDER BY r.receipt_id FOR UPDATE)
 		UPDATE receipt r SET state = t.state, outcome = t.outcome, reason = t.reason,
 			raw_id = coalesce(t.raw_id, r.raw_id), tries = coalesce(t.tries, r.tries),
-			next_try_at = CASE WHEN t.state = 'stored' THEN coalesce(t.retry_at, now()) END,
+			next_try_at = now() + t.retry_in * interval '1 microsecond',
 			disposition = CASE WHEN t.dispose_in IS NOT NULL AND r.is_open THEN 'due' END,
 			dispose_at = CASE WHEN r.is_open THEN now() + t.dispose_in * interval '1 microsecond' END
 		FROM decided JOIN unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::integer[],
-			$8::timestamptz[], $9::bigint[])
-			AS t (receipt_id, raw_id, state, outcome, reason, tries, retry_at, dispose_in) USING (receipt_id)
+			$8::bigint[], $9::bigint[])
+			AS t (receipt_id, raw_id, state, outcome, reason, tries, retry_in, dispose_in) USING (receipt_id)
 		WHERE r.receipt_id = decided.receipt_id
 		RETURNING r.receipt_id`,
-		a.b.FolderID, c.ids, c.rawIDs, c.states, c.outcomes, c.reasons, c.tries, c.retryAts, c.disposeIns).
+		a.b.FolderID, c.ids, c.rawIDs, c.states, c.outcomes, c.reasons, c.tries, c.retryIns, c.disposeIns).
 		Query(func(rows pgx.Rows) error {
 			var id int64
 			_, err := pgx.ForEachRow(rows, []any{&id}, func() error { return written(byID[id], id) })

@@ -110,7 +110,7 @@ func TestStoredIsDecidedAgain(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
 	r := letter{id: "a1@x", text: "t"}.arrive(p.ann, 1)
-	later := receipt.Receipt{Ref: r.Ref, SeenAt: sent, Raw: r.Raw, Undecided: true, Tries: 1, RetryAt: time.Now().Add(-time.Minute)}
+	later := receipt.Receipt{Ref: r.Ref, SeenAt: sent, Raw: r.Raw, Undecided: true, Tries: 1, RetryIn: -time.Minute}
 	stored := p.write(t, p.ann, &receipt.Batch{FolderID: p.ann.folder, Receipts: []receipt.Receipt{later}})
 	expectOutcomes(t, stored, "")
 
@@ -124,7 +124,7 @@ func TestStoredIsDecidedAgain(t *testing.T) {
 	}
 
 	// It fails once more, and is not due for an hour.
-	again := receipt.Receipt{ID: due[0].ReceiptID, Ref: due[0].Ref, Raw: r.Raw, Undecided: true, Tries: 2, RetryAt: time.Now().Add(time.Hour)}
+	again := receipt.Receipt{ID: due[0].ReceiptID, Ref: due[0].Ref, Raw: r.Raw, Undecided: true, Tries: 2, RetryIn: time.Hour}
 	b := &receipt.Batch{FolderID: p.ann.folder, Receipts: []receipt.Receipt{again}}
 	if _, committed, err := p.writer.ReadBack(t.Context(), b); err != nil || committed {
 		t.Errorf("before the second try: got committed %t, %v", committed, err)

@@ -9,16 +9,17 @@ import (
 //
 //nolint:gochecknoglobals // a table that nothing changes
 var texts = map[Code]string{
-	"fetched":        "{octets} octets from {folder}",
-	"read":           "read as {media_type} with {parts} parts and {defects} defects",
-	"not_fetched":    "not fetched from {folder}: {reason}",
-	"stage_panicked": "a stage failed on it, try {tries}: it is decided again from what is stored",
-	"stage_failed":   "a stage could not do its work, try {tries}: it is decided again from what is stored",
-	"accepted":       "accepted: the mailbox's filter is {filter}",
-	"not_accepted":   "not accepted: {rule}",
-	"unresolved":     "the party directory could not be asked: parties are unresolved",
-	"class":          "is {class}: {reason}",
-	"recorded":       "recorded as activity {activity_id}",
+	"attribution_weak": "sent from inside, but only {kind} says whose mail it is, which anyone inside can write",
+	"fetched":          "{octets} octets from {folder}",
+	"read":             "read as {media_type} with {parts} parts and {defects} defects",
+	"not_fetched":      "not fetched from {folder}: {reason}",
+	"stage_panicked":   "a stage failed on it, try {tries}: it is decided again from what is stored",
+	"stage_failed":     "a stage could not do its work: it is decided again from what is stored",
+	"accepted":         "accepted: the mailbox's filter is {filter}",
+	"not_accepted":     "not accepted: {rule}",
+	"unresolved":       "the party directory could not be asked: parties are unresolved",
+	"class":            "is {class}: {reason}",
+	"recorded":         "recorded as activity {activity_id}",
 	// record
 	"duplicate":         "its e-mail {email_id} was recorded before as activity {activity_id}",
 	"upgraded":          "activity {activity_id} now shows this copy, which is better",
