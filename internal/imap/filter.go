@@ -49,6 +49,8 @@ type seen struct {
 //
 // Literals of bodies pass through uncopied. Read is called by one goroutine; the other methods by any.
 type filter struct {
+	secrets secrets // hidden in what the server says; set before the first Read
+
 	br  *bufio.Reader
 	seg []byte // a segment that did not fit br
 	out []byte // to be handed out

@@ -182,7 +182,7 @@ func (s *Session) cannotOpen(ctx context.Context, folder string, refused error) 
 	}
 	names := slices.Sorted(func(yield func(string) bool) {
 		for name, selectable := range folders {
-			if selectable && !yield(dial.ServerText(name)) {
+			if selectable && !yield(s.filter.secrets.shown(name)) {
 				return
 			}
 		}

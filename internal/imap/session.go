@@ -79,6 +79,7 @@ func (o *Opener) Open(ctx context.Context, p *mailbox.Profile, username, passwor
 		return nil, err
 	}
 	s := &Session{profile: p, timeout: p.Timeout, spool: o.SpoolDir, conn: conn, filter: newFilter(conn)}
+	s.filter.secrets = secretsOf(username, password)
 	if s.timeout <= 0 {
 		s.timeout = dial.DefaultTimeout
 	}
@@ -159,7 +160,7 @@ func (s *Session) broken(what string, err error) error {
 		s.over = fault.New(f.Class, f.Code, f.Hint, fmt.Errorf("%s: %w", what, withWarning(f, notes.warning)))
 	default:
 		if !errors.Is(reason, errResponse) && !errors.Is(reason, errLine) && !errors.Is(reason, errNesting) && !errors.Is(reason, errFetch) {
-			reason = errors.New(dial.ServerText(err.Error())) // the client library's
+			reason = errors.New(s.filter.secrets.shown(err.Error())) // the client library's
 		}
 		s.over = fault.New(fault.Transient, "protocol_error", "the server breaks the protocol: see its log, or whether an update mends it",
 			fmt.Errorf("%s: %w", what, withWarning(reason, notes.warning)))

@@ -3,8 +3,6 @@ package imap
 import (
 	"slices"
 	"strings"
-
-	"github.com/postroom/postroom/internal/dial"
 )
 
 // status is a status response (RFC 3501 section 7.1): its code's name in capitals, and its words made fit for an error.
@@ -18,26 +16,27 @@ func isStatus(kind string) bool {
 	return slices.Contains([]string{"OK", "NO", "BAD", "BYE", "PREAUTH"}, kind)
 }
 
-// readStatus reads what comes after OK, NO and the like. A code that does not end is taken for text.
-func readStatus(rest string) status {
+// status reads what comes after OK, NO and the like. A code that does not end is taken for text, and a code that may be a
+// secret is dropped.
+func (f *filter) status(rest string) status {
 	rest = strings.TrimSpace(rest)
 	var st status
 	if inner, ok := strings.CutPrefix(rest, "["); ok {
 		if code, text, ok := strings.Cut(inner, "]"); ok {
 			name, args, _ := strings.Cut(code, " ")
-			if name = strings.ToUpper(name); isAtom(name) {
+			if name = strings.ToUpper(name); isAtom(name) && (isKnown(name) || f.secrets.hide(name) == name) {
 				st.code, st.args = name, strings.TrimSpace(args)
 			}
 			rest = text
 		}
 	}
-	st.text = dial.ServerText(rest)
+	st.text = f.secrets.shown(rest)
 	return st
 }
 
 // untaggedStatus notes what a server tells on its own, and hands out the greeting and what EXAMINE is answered with.
 func (f *filter) untaggedStatus(kind, rest string) {
-	st := readStatus(rest)
+	st := f.status(rest)
 	f.note(func(s *seen) {
 		switch {
 		case kind == "BYE":
@@ -53,6 +52,11 @@ func (f *filter) untaggedStatus(kind, rest string) {
 		f.begun = true
 		f.emitStatus("* "+kind, code, st.text)
 	}
+}
+
+// isKnown reports whether something follows from a response code.
+func isKnown(code string) bool {
+	return meaningOf(code).code != "refused" || slices.Contains([]string{"ALERT", "CAPABILITY", "UIDNEXT", "UIDVALIDITY"}, code)
 }
 
 // usefulCode returns the code, with brackets, if the client needs it and it is well-formed.
@@ -79,7 +83,7 @@ func (f *filter) tagged(seg []byte) error {
 	if !isStatus(k) || !isAtom(string(tag)) {
 		return errLine
 	}
-	st := readStatus(string(rest))
+	st := f.status(string(rest))
 	code := f.usefulCode(st)
 	if k == "OK" && st.code == "ALERT" {
 		f.note(func(s *seen) { s.warning = st.text })
