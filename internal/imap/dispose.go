@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -17,7 +18,8 @@ import (
 const uidChunk = 500
 
 // Dispose carries out orders, and returns an answer to each, in any order. Each is carried out only while its folder has
-// the order's UIDVALIDITY; a message that is not there any more is DoneGone. What was deleted or moved is looked for
+// the order's UIDVALIDITY; a message that is not there any more is DoneGone, and so, with an error that says why, is one
+// whose INTERNALDATE is another than the order's: the UID was given out again. What was deleted or moved is looked for
 // afterwards, and is DoneYes only if it is gone.
 //
 // Without MOVE (RFC 6851) a move is a copy, which is DoneCopied: the caller writes that down, and a later order with
@@ -88,16 +90,23 @@ func (d *disposal) folder(ctx context.Context, name string, orders []source.Orde
 			fmt.Errorf("folder %q: UIDVALIDITY is %d, and was %d", name, validity, o.Ref.UIDValidity)))
 		return true
 	})
-	present, err := d.session.present(ctx, uidsOf(orders))
+	there, certain, err := d.session.look(ctx, uidsOf(orders), true)
 	if err != nil {
 		return d.refused(orders, err)
 	}
 	var deletes []source.Order
 	moves := make(map[string][]source.Order)
 	for _, o := range orders {
+		now := there[o.Ref.UID]
 		switch {
-		case present[o.Ref.UID] == 0:
+		case now.number == 0 && certain:
 			d.answer([]source.Order{o}, source.DoneGone, nil)
+		case now.number == 0:
+			d.answer([]source.Order{o}, source.DoneNot, d.session.unclear("a FETCH response came without the UID, or illegibly"))
+		case !o.Ref.InternalDate.IsZero() && now.date.IsZero():
+			d.answer([]source.Order{o}, source.DoneNot, d.session.unclear(fmt.Sprintf("uid %d has no date any more", o.Ref.UID)))
+		case !o.Ref.InternalDate.IsZero() && !now.date.Equal(o.Ref.InternalDate):
+			d.answer([]source.Order{o}, source.DoneGone, anotherMessage(o.Ref, now))
 		case o.Action == source.Delete || (o.Action == source.Move && o.Copied):
 			deletes = append(deletes, o)
 		case o.Action == source.Move:
@@ -119,6 +128,12 @@ func (d *disposal) folder(ctx context.Context, name string, orders []source.Orde
 		}
 	}
 	return nil
+}
+
+// anotherMessage is about a UID that was given out again, as by a server that was restored from a backup.
+func anotherMessage(ref source.Ref, now found) error {
+	return fault.New(fault.Permanent, "another_message", "the server gives out UIDs again, which RFC 3501 forbids: let its admin change the folder's UIDVALIDITY; the message is left as it is",
+		fmt.Errorf("uid %d of folder %q has INTERNALDATE %s now, and had %s", ref.UID, ref.Folder, now.date.UTC().Format(time.RFC3339), ref.InternalDate.UTC().Format(time.RFC3339)))
 }
 
 // move moves messages, or copies them where the server cannot move.
@@ -190,14 +205,7 @@ func (d *disposal) delete(ctx context.Context, orders []source.Order) error {
 
 // onlyOurs makes sure that of the messages in the folder none but uids are marked as deleted.
 func (s *Session) onlyOurs(ctx context.Context, uids []uint32) error {
-	var marked []imap.UID
-	err := s.run(ctx, "SEARCH", s.timeout, maxSearch, want{search: true}, func() error {
-		data, err := s.client.UIDSearch(&imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}}, nil).Wait()
-		if err == nil {
-			marked = data.AllUIDs()
-		}
-		return err
-	})
+	marked, err := s.search(ctx, &imap.SearchCriteria{Flag: []imap.Flag{imap.FlagDeleted}})
 	if err != nil {
 		return err
 	}
@@ -216,13 +224,15 @@ func (s *Session) onlyOurs(ctx context.Context, uids []uint32) error {
 
 // verify looks whether messages are gone.
 func (d *disposal) verify(ctx context.Context, orders []source.Order) error {
-	present, err := d.session.present(ctx, uidsOf(orders))
+	there, certain, err := d.session.look(ctx, uidsOf(orders), false)
 	if err != nil {
 		return d.refused(orders, err)
 	}
 	for _, o := range orders {
 		done, err := source.DoneYes, error(nil)
-		if present[o.Ref.UID] != 0 {
+		if there[o.Ref.UID].number == 0 && !certain {
+			done, err = source.DoneNot, d.session.unclear("a FETCH response came without the UID, or illegibly")
+		} else if there[o.Ref.UID].number != 0 {
 			done, err = source.DoneNot, fault.New(fault.Transient, "still_there", "see the mail server's log, and the account's rights in the folder",
 				fmt.Errorf("uid %d of folder %q is still there after the server said that it was removed", o.Ref.UID, o.Ref.Folder))
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/mailtest"
@@ -177,24 +178,37 @@ func TestDisposeAnswers(t *testing.T) {
 	const here = "* 1 FETCH (UID 10)\r\nTAG OK x\r\n"
 	remove := source.Order{ReceiptID: 1, Ref: ref(10, 5), Action: source.Delete}
 	move := source.Order{ReceiptID: 1, Ref: ref(10, 5), Action: source.Move, Target: "Done"}
+	const bad = "TAG NO [SERVERBUG] must not be asked\r\n"
+	date := time.Date(2026, 3, 4, 5, 6, 7, 0, time.FixedZone("", 3600))
+	dated := func(o source.Order) source.Order { o.Ref.InternalDate = date; return o }
+	on := func(d time.Time) string {
+		return "* 1 FETCH (UID 10 INTERNALDATE \"" + d.Format("_2-Jan-2006 15:04:05 -0700") + "\")\r\nTAG OK x\r\n"
+	}
 	for name, tc := range map[string]struct {
 		script script
 		order  source.Order
 		want   string
 		code   string // of the session's error
 	}{
-		"still there":           {script{"UID FETCH 10 (UID)": here}, remove, "map[1: still_there]", ""},
-		"STORE refused":         {script{"UID FETCH 10 (UID)": here, "UID STORE": "TAG NO [NOPERM] no\r\n"}, remove, "map[1: no_permission]", ""},
-		"EXPUNGE refused":       {script{"UID FETCH 10 (UID)": here, "UID EXPUNGE": "TAG NO no\r\n"}, remove, "map[1: refused]", ""},
-		"MOVE refused":          {script{"UID FETCH 10 (UID)": here, "UID MOVE": "TAG NO [OVERQUOTA] full\r\n"}, move, "map[1: over_quota]", ""},
-		"no target, no CREATE":  {script{"UID FETCH 10 (UID)": here, "UID MOVE": "TAG NO [TRYCREATE] no\r\n", "CREATE": "TAG NO [CANNOT] no\r\n"}, move, "map[1: target_folder_missing]", ""},
-		"odd COPYUID":           {script{"UID FETCH 10 (UID)": here, "UID MOVE": "* OK [COPYUID 1 * *] x\r\nTAG OK [COPYUID 1 10 *] x\r\n"}, move, "map[1: still_there]", ""},
+		"still there":           {script{"UID FETCH 10 (": here}, remove, "map[1: still_there]", ""},
+		"STORE refused":         {script{"UID FETCH 10 (": here, "UID STORE": "TAG NO [NOPERM] no\r\n"}, remove, "map[1: no_permission]", ""},
+		"EXPUNGE refused":       {script{"UID FETCH 10 (": here, "UID EXPUNGE": "TAG NO no\r\n"}, remove, "map[1: refused]", ""},
+		"MOVE refused":          {script{"UID FETCH 10 (": here, "UID MOVE": "TAG NO [OVERQUOTA] full\r\n"}, move, "map[1: over_quota]", ""},
+		"no target, no CREATE":  {script{"UID FETCH 10 (": here, "UID MOVE": "TAG NO [TRYCREATE] no\r\n", "CREATE": "TAG NO [CANNOT] no\r\n"}, move, "map[1: target_folder_missing]", ""},
+		"odd COPYUID":           {script{"UID FETCH 10 (": here, "UID MOVE": "* OK [COPYUID 1 * *] x\r\nTAG OK [COPYUID 1 10 *] x\r\n"}, move, "map[1: still_there]", ""},
 		"SELECT refused":        {script{"SELECT": "TAG NO [INUSE] x\r\n"}, remove, "map[1: in_use]", ""},
-		"closed in EXPUNGE":     {script{"UID FETCH 10 (UID)": here, "UID EXPUNGE": "CLOSE"}, remove, "map[1: closed_by_server]", "closed_by_server"},
-		"closed in MOVE":        {script{"UID FETCH 10 (UID)": here, "UID MOVE": "* BYE x\r\nCLOSE"}, move, "map[1: server_bye]", "server_bye"},
-		"a UID-less answer":     {script{"UID FETCH 10 (UID)": "* 1 FETCH (FLAGS ())\r\nTAG OK x\r\n"}, remove, "map[1: protocol_error]", "protocol_error"},
-		"gone before":           {script{"UID FETCH 10 (UID)": "TAG OK x\r\n"}, move, "map[1:gone]", ""},
-		"looking for it failed": {script{"UID FETCH 10 (UID)": "TAG NO [UNAVAILABLE] x\r\n"}, move, "map[1: unavailable]", ""},
+		"closed in EXPUNGE":     {script{"UID FETCH 10 (": here, "UID EXPUNGE": "CLOSE"}, remove, "map[1: closed_by_server]", "closed_by_server"},
+		"closed in MOVE":        {script{"UID FETCH 10 (": here, "UID MOVE": "* BYE x\r\nCLOSE"}, move, "map[1: server_bye]", "server_bye"},
+		"a UID-less answer":     {script{"UID FETCH 10 (": "* 1 FETCH (FLAGS ())\r\nTAG OK x\r\n"}, remove, "map[1: presence_unclear]", ""},
+		"unclear afterwards":    {script{"UID FETCH 10 (UID INTERNALDATE)": here, "UID FETCH 10 (UID)": "* 1 FETCH (UID\r\nTAG OK x\r\n"}, remove, "map[1: presence_unclear]", ""},
+		"the same date":         {script{"UID FETCH 10 (UID INTERNALDATE)": on(date)}, dated(remove), "map[1:done]", ""},
+		"the same in UTC":       {script{"UID FETCH 10 (UID INTERNALDATE)": on(date.UTC())}, dated(remove), "map[1:done]", ""},
+		"another date":          {script{"UID FETCH 10 (": on(date.Add(time.Second)), "UID STORE": bad, "UID EXPUNGE": bad}, dated(remove), "map[1:gone another_message]", ""},
+		"another date, move":    {script{"UID FETCH 10 (": on(date.Add(-time.Hour)), "UID MOVE": bad, "UID COPY": bad}, dated(move), "map[1:gone another_message]", ""},
+		"no date any more":      {script{"UID FETCH 10 (": here, "UID STORE": bad}, dated(remove), "map[1: presence_unclear]", ""},
+		"date was not known":    {script{"UID FETCH 10 (UID INTERNALDATE)": on(date)}, remove, "map[1:done]", ""},
+		"gone before":           {script{"UID FETCH 10 (": "TAG OK x\r\n"}, move, "map[1:gone]", ""},
+		"looking for it failed": {script{"UID FETCH 10 (": "TAG NO [UNAVAILABLE] x\r\n"}, move, "map[1: unavailable]", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := disposed(t, scripted(t, usual(tc.script)), tc.order)
@@ -211,12 +225,12 @@ func TestDisposeAnswers(t *testing.T) {
 // Capabilities that change after the log-in must not turn MOVE into the library's COPY and bare EXPUNGE.
 func TestDisposeNeverFallsBackToBareExpunge(t *testing.T) {
 	s := scripted(t, usual(script{
-		"SELECT":             "* CAPABILITY IMAP4rev1\r\n* 1 EXISTS\r\n* OK [UIDVALIDITY 9]\r\nTAG OK [CAPABILITY IMAP4rev1] x\r\n",
-		"UID FETCH 10 (UID)": "* 1 FETCH (UID 10)\r\nTAG OK x\r\n",
-		"UID MOVE":           "TAG NO moved nothing\r\n",
-		"UID COPY":           "TAG NO [SERVERBUG] must not be asked\r\n",
-		"EXPUNGE":            "TAG NO [SERVERBUG] must not be asked\r\n",
-		"CREATE":             "TAG NO it exists\r\n",
+		"SELECT":         "* CAPABILITY IMAP4rev1\r\n* 1 EXISTS\r\n* OK [UIDVALIDITY 9]\r\nTAG OK [CAPABILITY IMAP4rev1] x\r\n",
+		"UID FETCH 10 (": "* 1 FETCH (UID 10)\r\nTAG OK x\r\n",
+		"UID MOVE":       "TAG NO moved nothing\r\n",
+		"UID COPY":       "TAG NO [SERVERBUG] must not be asked\r\n",
+		"EXPUNGE":        "TAG NO [SERVERBUG] must not be asked\r\n",
+		"CREATE":         "TAG NO it exists\r\n",
 	}))
 	got, err := disposed(t, s, source.Order{ReceiptID: 1, Ref: ref(10, 5), Action: source.Move, Target: "Done"})
 	if err != nil || got != "map[1: refused]" {

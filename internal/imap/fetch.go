@@ -21,8 +21,9 @@ const (
 
 // Fetch hands each of refs to take exactly once, in any order, or returns an error, which ends the session if it is not
 // take's own. Octets are those that the server sent. Messages over maxOctets are ErrTooLarge with the header, up to
-// 1 MiB, if it can be had. A message that was asked for and not sent is asked for once more, alone: then it is ErrVanished
-// if it is gone, else poison: not_delivered or no_octets.
+// 1 MiB, if it can be had. A message that was asked for and not sent is asked for once more, alone. Then it is ErrVanished
+// if it is certain that it is gone, poison (not_delivered, no_octets) if it is there, and otherwise an error of Fetch,
+// presence_unclear, which leaves the session as it is.
 //
 // The time-out counts for each message by itself, and the time that take needs does not count.
 func (s *Session) Fetch(ctx context.Context, refs []source.Ref, maxOctets int64, take func(source.Fetched) error) error {
@@ -82,13 +83,17 @@ func (s *Session) fetchFolder(ctx context.Context, refs []source.Ref, maxOctets 
 			return f.giveUp(err)
 		}
 	}
+	if err := f.settle(ctx, f.unseen, f.byNumber); err != nil {
+		return f.giveUp(err)
+	}
+	f.unseen = nil
 	f.tooLarge, f.overlong = append(f.tooLarge, f.overlong...), nil
 	for _, ref := range f.tooLarge {
 		if err := f.header(ctx, ref); err != nil {
 			return err
 		}
 	}
-	return nil
+	return f.settle(ctx, f.unseen, f.withoutHeader)
 }
 
 // giveUp is called when the session has ended. Those whose literal was longer than they had been listed with are handed
@@ -108,6 +113,7 @@ type fetching struct {
 	wanted   map[uint32]source.Ref // asked for in this command and not yet taken
 	tooLarge []source.Ref          // their header is still to be fetched
 	overlong []source.Ref          // likewise, but they were listed with another size
+	unseen   []source.Ref          // asked for and not shown: settle decides
 }
 
 // got is what one FETCH response held.
@@ -161,20 +167,30 @@ func (f *fetching) chunk(ctx context.Context, refs []source.Ref) (missing []sour
 	return missing, nil
 }
 
-// alone asks for one message by its sequence number, so that it does not matter where in the response its UID is.
+// alone asks for one message by itself. One that the server does not show is left to settle.
 func (f *fetching) alone(ctx context.Context, ref source.Ref) error {
-	number, err := f.session.find(ctx, ref.UID)
+	there, _, err := f.session.look(ctx, []uint32{ref.UID}, false)
 	if err != nil {
 		return err
 	}
+	if there[ref.UID].number == 0 {
+		f.unseen = append(f.unseen, ref)
+		return nil
+	}
+	return f.byNumber(ctx, ref, there[ref.UID].number)
+}
+
+// byNumber asks for one message by its sequence number, so that it does not matter where in the response its UID is. With
+// a number of 0 it cannot be asked for.
+func (f *fetching) byNumber(ctx context.Context, ref source.Ref, number uint32) error {
 	clear(f.wanted)
 	f.wanted[ref.UID] = ref
 	if number == 0 {
-		return f.deliver(ref, source.Fetched{Ref: ref, Err: source.ErrVanished})
+		return f.undelivered(ref, "not_delivered", errors.New("the server finds it, but does not show it"))
 	}
 	code, reason := "not_delivered", errors.New("the server lists it, but did not send it")
 	limit := func(uint32) int64 { return f.most }
-	err = f.command(ctx, fmt.Sprintf("fetch uid %d", ref.UID), imap.SeqSetNum(number), &imap.FetchItemBodySection{Peek: true}, f.most, limit, func(g got) error {
+	err := f.command(ctx, fmt.Sprintf("fetch uid %d", ref.UID), imap.SeqSetNum(number), &imap.FetchItemBodySection{Peek: true}, f.most, limit, func(g got) error {
 		switch {
 		case g.uid != ref.UID:
 			return g.drop()
@@ -197,6 +213,11 @@ func (f *fetching) alone(ctx context.Context, ref source.Ref) error {
 	if _, missing := f.wanted[ref.UID]; !missing {
 		return nil
 	}
+	return f.undelivered(ref, code, reason)
+}
+
+// undelivered hands over that a message which is there cannot be had.
+func (f *fetching) undelivered(ref source.Ref, code string, reason error) error {
 	return f.deliver(ref, source.Fetched{Ref: ref, Err: fault.New(fault.Poison, code,
 		"look at the message with a mail client, and at the mail server's log", fmt.Errorf("uid %d of folder %q: %w", ref.UID, ref.Folder, reason))})
 }
@@ -219,13 +240,19 @@ func (f *fetching) header(ctx context.Context, ref source.Ref) error {
 	if _, missing := f.wanted[ref.UID]; !missing {
 		return err
 	}
-	number, err := f.session.find(ctx, ref.UID)
+	there, _, err := f.session.look(ctx, []uint32{ref.UID}, false)
 	if err != nil {
 		return err
 	}
-	if number == 0 {
-		return f.deliver(ref, source.Fetched{Ref: ref, Err: source.ErrVanished})
+	if there[ref.UID].number == 0 {
+		f.unseen = append(f.unseen, ref)
+		return nil
 	}
+	return f.withoutHeader(ctx, ref, 0)
+}
+
+// withoutHeader hands over a message that is too large and there, but whose header cannot be had.
+func (f *fetching) withoutHeader(_ context.Context, ref source.Ref, _ uint32) error {
 	return f.deliver(ref, source.Fetched{Ref: ref, Err: source.ErrTooLarge})
 }
 
@@ -327,45 +354,4 @@ func (g got) drop() error {
 		return g.raw.Close()
 	}
 	return nil
-}
-
-// find returns the sequence number of a UID in the open folder, 0 if it is not there any more.
-func (s *Session) find(ctx context.Context, uid uint32) (number uint32, err error) {
-	present, err := s.present(ctx, []uint32{uid})
-	return present[uid], err
-}
-
-// present returns those of uids that are in the open folder, with their sequence numbers.
-func (s *Session) present(ctx context.Context, uids []uint32) (map[uint32]uint32, error) {
-	present := make(map[uint32]uint32, len(uids))
-	before := s.filter.notes()
-	for chunk := range slices.Chunk(uids, uidChunk) {
-		err := s.run(ctx, "look for messages", s.timeout, commandOctets, want{fetch: true}, func() error {
-			cmd := s.client.Fetch(uidSet(chunk), &imap.FetchOptions{UID: true})
-			for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
-				ref := source.Ref{}
-				readRef(msg, &ref)
-				if slices.Contains(chunk, ref.UID) {
-					present[ref.UID] = max(msg.SeqNum, 1)
-				}
-			}
-			return cmd.Close()
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	// What is missing is believed to be gone: there must have been no answer that may have been about it.
-	if after := s.filter.notes(); len(present) < len(uids) && (after.bare > before.bare || after.noUID > before.noUID || after.malformed > before.malformed) {
-		return nil, s.broken("look for messages", errors.New("a FETCH response came without the UID, or illegibly"))
-	}
-	return present, nil
-}
-
-func uidSet(uids []uint32) imap.UIDSet {
-	var set imap.UIDSet
-	for _, uid := range uids {
-		set.AddNum(imap.UID(uid))
-	}
-	return set
 }

@@ -14,7 +14,7 @@ type fetchState struct {
 	begun   bool   // the list of items has begun
 	kept    int    // items handed out
 	uid     bool   // among them the UID
-	content bool   // among them a size or a body
+	content bool   // there was a body or what a listing asks for, legible or not
 	passed  bool   // a part of the response was handed out before its end was seen
 	nesting int    // inside the value of an item that is dropped
 }
@@ -87,6 +87,9 @@ func (f *filter) fetchItem(name string, value []byte) (rest []byte, state progre
 		return nil, unreadable
 	}
 	body := f.item.body && isBody(name)
+	if name == "UID" || name == "RFC822.SIZE" || name == "INTERNALDATE" {
+		f.item.content = true // whatever its value
+	}
 	switch value[0] {
 	case '(':
 		f.item.nesting = 1
@@ -133,7 +136,6 @@ func (f *filter) keepAtom(name, atom string, body bool) {
 	case "RFC822.SIZE":
 		if _, err := strconv.ParseInt(atom, 10, 64); err == nil && isNumber(atom) {
 			f.keep(name, atom)
-			f.item.content = true
 		}
 	default:
 		if body && strings.EqualFold(atom, "NIL") {

@@ -37,7 +37,8 @@ type seen struct {
 	warning   string  // the last ALERT, or untagged NO or BAD
 	dropped   int     // untagged responses that nobody asked for
 	malformed int     // FETCH responses that could not be read
-	noUID     int     // FETCH responses with a size or a body but without the UID
+	noUID     int     // FETCH responses without a legible UID that were to have one
+	searches  int     // SEARCH responses that were asked for
 	bare      int     // other FETCH responses without the UID: changed flags, as a rule
 }
 
@@ -255,6 +256,7 @@ func (f *filter) untagged(rest []byte) error {
 	case number != "" && kind == "EXISTS":
 		f.emit("* ", number, " EXISTS\r\n")
 	case number == "" && kind == "SEARCH" && w.search:
+		f.note(func(s *seen) { s.searches++ })
 		f.emit("* SEARCH")
 		if rest = bytes.TrimSpace(rest); len(rest) > 0 {
 			f.emit(" ", string(rest))

@@ -3,7 +3,6 @@ package imap
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -29,6 +28,8 @@ const (
 // gone below since.UID, everything is listed, and Reset says so; without a cursor (UIDVALIDITY 0) everything is listed
 // and Reset is false. A server without UIDNEXT is asked for since.UID:*, of which RFC 3501 section 6.4.8 says that it
 // always has the last message in it.
+//
+// A message that the server lists illegibly is found by SEARCH, and has neither size nor date.
 //
 // A folder that is not there is folder_missing, permanent, with the folders that are in the hint.
 func (s *Session) List(ctx context.Context, folder string, since source.Since) (source.Listing, error) {
@@ -110,11 +111,35 @@ func (s *Session) listSpan(ctx context.Context, refs []source.Ref, first, last u
 		return nil, err
 	}
 	if after := s.filter.notes(); after.noUID > before.noUID || after.malformed > before.malformed {
-		return nil, s.broken("list", errors.New("a message was listed without its UID, or illegibly"))
+		if refs, err = s.listIllegible(ctx, refs, start, first, last); err != nil {
+			return nil, err
+		}
 	}
 	added := refs[start:]
 	slices.SortFunc(added, func(a, b source.Ref) int { return cmp.Compare(a.UID, b.UID) })
 	return append(refs[:start], slices.CompactFunc(added, func(a, b source.Ref) bool { return a.UID == b.UID })...), nil
+}
+
+// listIllegible appends the messages with UIDs from first to last that are not among refs[start:], because the server
+// listed them without their UID, or illegibly. SEARCH has their UIDs; their size and date stay unknown. So one odd message
+// costs itself and not the folder: it is asked for, and if it cannot be had that is written down.
+func (s *Session) listIllegible(ctx context.Context, refs []source.Ref, start int, first, last uint32) ([]source.Ref, error) {
+	listed := make(map[uint32]bool, len(refs)-start)
+	for _, ref := range refs[start:] {
+		listed[ref.UID] = true
+	}
+	var set imap.UIDSet
+	set.AddRange(imap.UID(first), imap.UID(last))
+	uids, err := s.search(ctx, &imap.SearchCriteria{UID: []imap.UIDSet{set}})
+	if err != nil {
+		return nil, fault.Wrap(err, "a message was listed without its UID, or illegibly")
+	}
+	for _, found := range uids {
+		if uid := uint32(found); uid >= first && (last == 0 || uid <= last) && !listed[uid] {
+			refs = append(refs, source.Ref{Folder: s.folder.name, UIDValidity: s.folder.validity, UID: uid})
+		}
+	}
+	return refs, nil
 }
 
 func readRef(msg *imapclient.FetchMessageData, ref *source.Ref) {

@@ -46,19 +46,23 @@ func (s script) answer(command string) string {
 	return answer
 }
 
-// run speaks s on c. An answer that ends in "HANG" leaves the connection open and silent, one in "CLOSE" closes it.
+// run speaks s on c. An answer that holds "|" is its first part the first time, and the next one after that. An answer that ends in "HANG" leaves the connection open and silent, one in "CLOSE" closes it.
 func (s script) run(c net.Conn, hello string) {
 	if _, err := io.WriteString(c, hello); err != nil {
 		return
 	}
 	br := bufio.NewReader(c)
+	uses := make(map[string]int)
 	for {
 		line, err := br.ReadString('\n')
 		if err != nil {
 			return
 		}
 		tag, command, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-		answer := strings.ReplaceAll(s.answer(command), "TAG", tag)
+		answer := s.answer(command)
+		parts := strings.Split(answer, "|")
+		uses[answer]++
+		answer = strings.ReplaceAll(parts[min(uses[answer], len(parts))-1], "TAG", tag)
 		answer, hang := strings.CutSuffix(answer, "HANG")
 		answer, over := strings.CutSuffix(answer, "CLOSE")
 		if _, err := io.WriteString(c, answer); err != nil || over {
