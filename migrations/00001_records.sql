@@ -168,11 +168,14 @@ CREATE TABLE mailbox_state (
   CONSTRAINT mailbox_state_error CHECK ((error_class IS NULL) = (error_text IS NULL) AND (error_class IS NULL) = (error_since IS NULL))
 ) WITH (fillfactor = 70);
 
--- How far a folder (IMAP) or maildrop (POP3, named INBOX) has been listed.
+-- How far a folder (IMAP) or maildrop (POP3, named INBOX) has been listed. Another account behind the same mailbox, or a
+-- server that gives out UIDs again, gets a row of its own: identities of one row's receipts are those of one server.
 CREATE TABLE folder_cursor (
   folder_id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   mailbox_id        bigint NOT NULL REFERENCES mailbox ON DELETE CASCADE,
+  account           text NOT NULL,
   name              text NOT NULL,
+  epoch             integer NOT NULL DEFAULT 0 CHECK (epoch >= 0),
   uidvalidity       bigint CHECK (uidvalidity BETWEEN 1 AND 4294967295),
   uid_next          bigint CHECK (uid_next BETWEEN 1 AND 4294967296),
   start_uidvalidity bigint,
@@ -181,8 +184,11 @@ CREATE TABLE folder_cursor (
   missed            bigint NOT NULL DEFAULT 0,
   messages          bigint,
   listed_at         timestamptz,
-  UNIQUE (mailbox_id, name)
+  UNIQUE (mailbox_id, account, name, epoch)
 );
+COMMENT ON COLUMN folder_cursor.account IS 'host/username, lower case, as in watched_folder';
+COMMENT ON COLUMN folder_cursor.epoch IS 'how often UIDNEXT went back while UIDVALIDITY stayed: the server was restored; the newest counts';
+COMMENT ON COLUMN folder_cursor.start_uid_next IS 'UIDNEXT of the first listing under start_uidvalidity: of what lies below, only what came since start_at is read';
 COMMENT ON COLUMN folder_cursor.uid_next IS 'lowest UID that is not finished: all below have a receipt or came before the start point';
 COMMENT ON COLUMN folder_cursor.missed IS 'mail that came and went between two listings, counted from UIDNEXT';
 

@@ -148,16 +148,21 @@ func (m *Mailbox) Start() time.Time {
 	return m.EnabledAt
 }
 
-// Cursor is how far a folder (IMAP) or maildrop (POP3, named INBOX) has been listed.
+// Cursor is how far a folder (IMAP) or maildrop (POP3, named INBOX) of one account has been listed.
 type Cursor struct {
 	FolderID    int64
 	MailboxID   int64
 	Folder      string
 	UIDValidity uint32 // 0: never listed, or POP3
 	UIDNext     uint32 // lowest UID that is not finished
-	StartAt     time.Time
-	Listed      bool // it has been listed before
-	Messages    int  // how many it held at the last listing
+	// StartUIDValidity and StartUIDNext are those of the first listing under this UIDVALIDITY, 0 on POP3: what lies below
+	// counts only if it came at StartAt or later, however often that listing was interrupted.
+	StartUIDValidity uint32
+	StartUIDNext     uint32
+	StartAt          time.Time
+	Listed           bool // it has been listed before
+	Messages         int  // how many it held at the last listing
+	Moved            bool // the mailbox's folder of this name was listed before, under another account
 }
 
 // ErrLeaseLost says that another daemon has taken the mailbox over: nothing was written, and nothing is to be. It comes

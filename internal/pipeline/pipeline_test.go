@@ -298,7 +298,7 @@ func (w badRow) Write(ctx context.Context, l mailbox.Lease, b *receipt.Batch) ([
 func TestOneBadRowGoesToQuarantineAlone(t *testing.T) {
 	w := newWorld(t, func(o *pipeline.Options) { o.Writer = badRow{o.Writer, "bad"} })
 	b := w.batch(w.box("anna"), w.arrival(letter), w.arrival("Subject: bad\n\nx"), w.arrival("Subject: good\n\ny"))
-	b.Cursor = &receipt.Cursor{UIDValidity: 1, UIDNext: 4, Messages: 3, Start: true}
+	b.Cursor = &receipt.Cursor{UIDValidity: 1, UIDNext: 4, Messages: 3, StartUIDNext: 4}
 	results, err := w.pipeline.Run(t.Context(), b)
 	w.ok(err)
 	var got []string

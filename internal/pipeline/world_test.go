@@ -121,7 +121,7 @@ func (w *world) arrival(text string) pipeline.Arrival {
 
 func (w *world) batch(m *mailbox.Mailbox, arrivals ...pipeline.Arrival) pipeline.Batch {
 	w.t.Helper()
-	cursors, err := w.db.Cursors(w.t.Context(), m.ID, []string{"INBOX"})
+	cursors, err := w.db.Cursors(w.t.Context(), m)
 	w.ok(err)
 	return pipeline.Batch{Lease: w.leases[m.ID], Mailbox: m, Registry: w.registry, FolderID: cursors[0].FolderID, Arrivals: arrivals}
 }

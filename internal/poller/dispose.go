@@ -16,14 +16,14 @@ const disposeBatch = 500
 
 // dispose carries out the dispositions that are due, of committed receipts only. What the server does not confirm is
 // ordered again at a later poll. What it will never do without a person is an error in the end; other folders go first.
-func (r *run) dispose(ctx context.Context, cursors []mailbox.Cursor) error {
+func (r *run) dispose(ctx context.Context, folderIDs []int64) error {
 	if r.KeepCopies != "" || (r.mailbox.Disposition == mailbox.Leave && r.mailbox.Undeliverable == "") {
 		return nil
 	}
 	var stuck []error
-	for _, c := range cursors {
+	for _, folderID := range folderIDs {
 		for !r.late() {
-			due, err := r.Disposer.DueDispositions(ctx, c.FolderID, disposeBatch)
+			due, err := r.Disposer.DueDispositions(ctx, folderID, disposeBatch)
 			if err != nil {
 				return err
 			}
@@ -48,7 +48,16 @@ func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (confirmed int
 	if len(orders) == 0 {
 		return 0, nil, nil
 	}
-	answers, err := r.session.Dispose(ctx, orders)
+	if r.session == nil { // the last message that was fetched broke it
+		if err := r.connect(ctx); err != nil {
+			return 0, nil, err
+		}
+	}
+	var answers []source.Disposed
+	err = r.network(ctx, func(ctx context.Context) (err error) {
+		answers, err = r.session.Dispose(ctx, orders)
+		return err
+	})
 	var left []source.Disposed
 	answers = slices.DeleteFunc(answers, func(d source.Disposed) bool {
 		if d.Done == source.DoneNot {
@@ -71,6 +80,7 @@ func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (confirmed int
 		}
 	}
 	r.out.Disposed += len(answers)
+	r.progress += len(answers)
 	return len(answers), refused, err
 }
 

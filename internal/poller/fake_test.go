@@ -25,6 +25,8 @@ type server struct {
 	missing  string // folder that is not there
 	since    []source.Since
 	behave   map[uint32]string // by UID, or by message-number: vanished, large, poison, breaks
+	onOpen   func(n int) error // called with the number of the session, from 1
+	onList   func(source.Listing) source.Listing
 	opened   int
 	open     bool
 	fetched  [][]source.Ref
@@ -35,19 +37,30 @@ type server struct {
 
 func (s *server) Open(context.Context, *mailbox.Profile, string, string) (poller.Session, error) {
 	s.opened++
+	if s.onOpen != nil {
+		if err := s.onOpen(s.opened); err != nil {
+			return nil, err
+		}
+	}
 	s.open = true
 	return s, nil
 }
 
 func (s *server) List(_ context.Context, folder string, since source.Since) (source.Listing, error) {
+	if !s.open {
+		return source.Listing{}, errors.New("list on a closed session")
+	}
 	if folder != "" && folder == s.missing {
 		return source.Listing{}, fault.New(fault.Permanent, "folder_missing", "", errors.New("NO"))
 	}
 	s.since = append(s.since, since)
+	if s.onList != nil {
+		return s.onList(s.listing), nil
+	}
 	return s.listing, nil
 }
 
-func (s *server) Fetch(_ context.Context, refs []source.Ref, _ int64, take func(source.Fetched) error) error {
+func (s *server) Fetch(ctx context.Context, refs []source.Ref, _ int64, take func(source.Fetched) error) error {
 	if !s.open {
 		return errors.New("fetch on a closed session")
 	}
@@ -64,6 +77,10 @@ func (s *server) Fetch(_ context.Context, refs []source.Ref, _ int64, take func(
 		case "breaks":
 			s.open = false
 			return fault.New(fault.Transient, "closed_by_server", "", errors.New("EOF"))
+		case "hangs": // until the poll's time is over
+			<-ctx.Done()
+			s.open = false
+			return fault.New(fault.Transient, "interrupted", "", ctx.Err())
 		case "spool":
 			return fault.New(fault.Transient, "spool", "", errors.New("no space left on device"))
 		default:
@@ -100,7 +117,11 @@ type ledger struct {
 	open       []receipt.OpenRef
 	generation map[[16]byte]int
 	stored     []receipt.Stored
+	damaged    map[int64]error // by raw row
+	postponed  []int64
+	epochs     int
 	due        []receipt.Due
+	dueOf      []int64 // the folders whose dispositions were asked for
 	batches    []pipeline.Batch
 	raws       []*source.Raw
 	marked     []source.Disposed
@@ -109,25 +130,39 @@ type ledger struct {
 	onWrite    func()
 }
 
-func (l *ledger) Cursors(context.Context, int64, []string) ([]mailbox.Cursor, error) {
+func (l *ledger) Cursors(context.Context, *mailbox.Mailbox) ([]mailbox.Cursor, error) {
 	return append([]mailbox.Cursor{l.cursor}, l.more...), nil
 }
+
+func (l *ledger) NextEpoch(_ context.Context, _ mailbox.Lease, folderID int64) (mailbox.Cursor, error) {
+	l.epochs++
+	return mailbox.Cursor{FolderID: folderID + 1000, Folder: l.cursor.Folder, StartAt: l.cursor.StartAt}, nil
+}
+
 func (l *ledger) OpenRefs(context.Context, int64) ([]receipt.OpenRef, error) { return l.open, nil }
 func (l *ledger) MaxGeneration(context.Context, int64, [][16]byte) (map[[16]byte]int, error) {
 	return l.generation, nil
 }
 
-func (l *ledger) StoredDue(context.Context, int64, int) ([]receipt.Stored, error) {
-	s := l.stored
-	l.stored = nil
-	return s, nil
+func (l *ledger) StoredDue(_ context.Context, _ int64, limit int) ([]receipt.Stored, error) {
+	return slices.Clone(l.stored[:min(limit, len(l.stored))]), nil
+}
+
+func (l *ledger) Postpone(_ context.Context, _ mailbox.Lease, receiptID int64, _ time.Duration) error {
+	l.postponed = append(l.postponed, receiptID)
+	l.stored = slices.DeleteFunc(l.stored, func(s receipt.Stored) bool { return s.ReceiptID == receiptID })
+	return nil
 }
 
 func (l *ledger) Spool(_ context.Context, rawID, _, length int64, _ string) (*source.Raw, error) {
+	if err := l.damaged[rawID]; err != nil {
+		return nil, err
+	}
 	return source.RawOf(make([]byte, length)), nil
 }
 
-func (l *ledger) DueDispositions(context.Context, int64, int) ([]receipt.Due, error) {
+func (l *ledger) DueDispositions(_ context.Context, folderID int64, _ int) ([]receipt.Due, error) {
+	l.dueOf = append(l.dueOf, folderID)
 	return l.due, nil
 }
 
@@ -141,7 +176,10 @@ func (l *ledger) VoidDispositions(_ context.Context, _ mailbox.Lease, _ int64, v
 	return nil
 }
 
-func (l *ledger) Run(_ context.Context, b pipeline.Batch) ([]receipt.Result, error) {
+func (l *ledger) Run(ctx context.Context, b pipeline.Batch) ([]receipt.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if l.writeErr != nil {
 		return nil, l.writeErr
 	}
@@ -153,6 +191,7 @@ func (l *ledger) Run(_ context.Context, b pipeline.Batch) ([]receipt.Result, err
 			l.raws = append(l.raws, a.Raw)
 			results[i].Outcome = receipt.Recorded
 		}
+		l.stored = slices.DeleteFunc(l.stored, func(s receipt.Stored) bool { return s.ReceiptID == a.ReceiptID })
 	}
 	if l.onWrite != nil {
 		l.onWrite()

@@ -98,7 +98,9 @@ func TestAMaildropsStartPoint(t *testing.T) {
 	s.listing.Refs[0].InternalDate = start.Add(-time.Minute)
 	s.listing.Refs[1].InternalDate = start.Add(time.Minute)
 	l := &ledger{cursor: mailbox.Cursor{Folder: "INBOX", StartAt: start}}
-	out, err := poll(t, newPoller(s, l, nil), box(mailbox.POP3))
+	m := box(mailbox.POP3)
+	m.StartKind = mailbox.StartDate
+	out, err := poll(t, newPoller(s, l, nil), m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +117,7 @@ func TestAMaildropsStartPoint(t *testing.T) {
 	if out.Listed != 2 {
 		t.Errorf("listed %d as new, want 2", out.Listed)
 	}
-	if c := l.cursors(); len(c) != 1 || !c[0].Start {
+	if c := l.cursors(); len(c) != 1 || c[0].Messages != 3 {
 		t.Errorf("cursor: %+v", c)
 	}
 }

@@ -3,7 +3,8 @@
 //
 // Invariants: nothing is disposed of before its receipt is committed; the cursor never passes a message without a
 // receipt; message-numbers and sequence numbers are never identity; a message that the server cannot hand over costs
-// itself, not the mailbox; a session is not held open by a slow database for longer than its batch.
+// itself, not the mailbox, and is blamed only while the server hands out others; octets that were fetched are written,
+// whatever fails after them; a poll that has time for nothing else gets one batch further, or says that it does not.
 package poller
 
 import (
@@ -38,16 +39,30 @@ type Opener interface {
 	Open(ctx context.Context, p *mailbox.Profile, username, password string) (Session, error)
 }
 
-// Ledger is what the poller asks the database before it fetches.
-type Ledger interface {
-	// Cursors returns the cursors of the mailbox's folders, making those that are missing.
-	Cursors(ctx context.Context, mailboxID int64, folders []string) ([]mailbox.Cursor, error)
+// Folders is what the poller asks the database before it fetches.
+type Folders interface {
+	// Cursors returns the cursors of the folders that the mailbox watches in its account, making those that are missing.
+	Cursors(ctx context.Context, m *mailbox.Mailbox) ([]mailbox.Cursor, error)
+	// NextEpoch begins a folder anew whose server gives out UIDs again, and voids its dispositions.
+	NextEpoch(ctx context.Context, lease mailbox.Lease, folderID int64) (mailbox.Cursor, error)
 	// OpenRefs returns the receipts that the last complete listing of a maildrop left open, by generation.
 	OpenRefs(ctx context.Context, folderID int64) ([]receipt.OpenRef, error)
 	// MaxGeneration returns the highest generation of each unique-id that was ever used.
 	MaxGeneration(ctx context.Context, folderID int64, digests [][16]byte) (map[[16]byte]int, error)
-	// StoredDue returns messages whose octets are kept and whose decision is to be tried again now.
-	StoredDue(ctx context.Context, folderID int64, limit int) ([]receipt.Stored, error)
+}
+
+// Waiting is the messages whose octets are kept and whose decision failed before.
+type Waiting interface {
+	// StoredDue returns those of a mailbox whose decision is to be tried again now.
+	StoredDue(ctx context.Context, mailboxID int64, limit int) ([]receipt.Stored, error)
+	// Postpone lets one wait for at least d.
+	Postpone(ctx context.Context, lease mailbox.Lease, receiptID int64, d time.Duration) error
+}
+
+// Ledger is what the database knows of a mailbox's messages.
+type Ledger interface {
+	Folders
+	Waiting
 }
 
 // Octets reads what is kept.
@@ -113,43 +128,72 @@ type Outcome struct {
 	Partial bool
 }
 
-// Poll polls a mailbox once. The context's deadline is the poll's; when most of it is used the poll stops between two
-// batches and says More.
+// Poll polls a mailbox once. The context's deadline is the poll's: after four fifths of its time no further batch is
+// begun, after nine tenths the server is not waited for any longer, and what has come by then is written. When mail is
+// left, the outcome says More; when nothing was got done, the error is poll_too_slow.
 func (p *Poller) Poll(ctx context.Context, lease mailbox.Lease, m *mailbox.Mailbox, registry *mailbox.Registry) (*Outcome, error) {
 	r := &run{
-		Poller: p, lease: lease, mailbox: m, registry: registry, soft: softDeadline(ctx),
+		Poller: p, lease: lease, mailbox: m, registry: registry, clock: clockOf(ctx),
 		out: &Outcome{Results: map[receipt.Outcome]int{}},
 	}
 	defer r.hangUp(ctx)
-	cursors, err := p.Ledger.Cursors(ctx, m.ID, m.Folders)
+	return r.out, r.poll(ctx)
+}
+
+// run is one poll under way.
+type run struct {
+	*Poller
+	clock
+	lease    mailbox.Lease
+	mailbox  *mailbox.Mailbox
+	registry *mailbox.Registry
+	password string
+	session  Session              // nil: there is none, or it broke
+	shown    map[idKey]source.Ref // POP3: this poll's listing
+	progress int                  // messages that were fetched or noted and are written, copies that were disposed of
+	out      *Outcome
+}
+
+// poll is the order of things in a poll.
+func (r *run) poll(ctx context.Context) error {
+	if err := r.again(ctx); err != nil {
+		return err
+	}
+	cursors, err := r.Ledger.Cursors(ctx, r.mailbox)
 	if err != nil {
-		return r.out, err
+		return err
 	}
+	var failed []error
+	var read []int64
 	for _, c := range cursors {
-		if err := r.again(ctx, c); err != nil {
-			return r.out, err
+		if r.late() && r.progress > 0 {
+			r.out.More = true
+			break
 		}
-	}
-	if err := r.connect(ctx); err != nil {
-		return r.out, err
-	}
-	var folderErrs []error
-	var read []mailbox.Cursor
-	for _, c := range cursors {
-		if err := r.folder(ctx, c); err != nil {
-			if !skipsFolder(err) {
-				return r.out, errors.Join(append(folderErrs, err)...)
-			}
-			folderErrs = append(folderErrs, err) // one folder's fault does not keep the others
-			continue
+		folderID, err := r.folder(ctx, c)
+		switch {
+		case err == nil:
+			read = append(read, folderID)
+		case r.outOfTime(err): // the next poll goes on here
+		case skipsFolder(err):
+			failed = append(failed, err) // one folder's fault does not keep the others
+		default:
+			return errors.Join(append(failed, err)...)
 		}
-		read = append(read, c)
 	}
 	r.out.Partial = len(read) > 0
-	if err := r.dispose(ctx, read); err != nil {
-		folderErrs = append(folderErrs, err)
+	if err := r.dispose(ctx, read); err != nil && !r.outOfTime(err) {
+		failed = append(failed, err)
 	}
-	return r.out, errors.Join(folderErrs...)
+	return errors.Join(failed...)
+}
+
+// outOfTime reports whether err only says that the poll's time was over after it had got something done: then the next
+// poll goes on.
+func (r *run) outOfTime(err error) bool {
+	over := errors.Is(err, errTimeOver) && r.progress > 0
+	r.out.More = r.out.More || over
+	return over
 }
 
 // skipsFolder reports whether an error is about one folder, so that the others can go on in this session.
@@ -165,34 +209,21 @@ func skipsFolder(err error) bool {
 	return false
 }
 
-// softDeadline is when a poll stops taking new batches: four fifths of its time.
-func softDeadline(ctx context.Context) time.Time {
-	end, ok := ctx.Deadline()
-	if !ok {
-		return time.Time{}
+// folder takes what is new in one folder. The id that it returns is that of the epoch it was read in.
+func (r *run) folder(ctx context.Context, c mailbox.Cursor) (folderID int64, err error) {
+	list := r.listFolder
+	if r.mailbox.Profile.Protocol == mailbox.POP3 {
+		list = r.listMaildrop
 	}
-	return end.Add(-time.Until(end) / 5)
+	w, err := list(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	return w.folderID, r.take(ctx, w)
 }
 
-// run is one poll under way.
-type run struct {
-	*Poller
-	lease    mailbox.Lease
-	mailbox  *mailbox.Mailbox
-	registry *mailbox.Registry
-	password string
-	session  Session
-	shown    map[idKey]source.Ref // POP3: this poll's listing
-	soft     time.Time
-	out      *Outcome
-}
-
-// late reports whether no new batch is to be begun.
-func (r *run) late() bool { return !r.soft.IsZero() && time.Now().After(r.soft) }
-
-// connect opens a session, or a new one after a failure.
+// connect opens a session.
 func (r *run) connect(ctx context.Context) error {
-	r.hangUp(ctx)
 	profile := r.mailbox.Profile
 	opener, ok := r.Openers[profile.Protocol]
 	if !ok {
@@ -206,12 +237,27 @@ func (r *run) connect(ctx context.Context) error {
 		}
 		r.password = password
 	}
-	s, err := opener.Open(ctx, profile, r.mailbox.Username, r.password)
-	if err != nil {
+	return r.network(ctx, func(ctx context.Context) error {
+		s, err := opener.Open(ctx, profile, r.mailbox.Username, r.password)
+		if err == nil {
+			r.session = s
+		}
 		return err
+	})
+}
+
+// list lists a folder, in a new session if there is none.
+func (r *run) list(ctx context.Context, folder string, since source.Since) (l source.Listing, err error) {
+	if r.session == nil {
+		if err := r.connect(ctx); err != nil {
+			return l, err
+		}
 	}
-	r.session = s
-	return nil
+	err = r.network(ctx, func(ctx context.Context) error {
+		l, err = r.session.List(ctx, folder, since)
+		return err
+	})
+	return l, err
 }
 
 // hangUp closes the session, if there is one.
@@ -225,58 +271,11 @@ func (r *run) hangUp(ctx context.Context) {
 	r.session = nil
 }
 
-// folder takes what is new in one folder.
-func (r *run) folder(ctx context.Context, c mailbox.Cursor) error {
-	var w work
-	var err error
-	if r.mailbox.Profile.Protocol == mailbox.POP3 {
-		w, err = r.listMaildrop(ctx, c)
-	} else {
-		w, err = r.listFolder(ctx, c)
-	}
-	if err != nil {
-		return err
-	}
-	return r.take(ctx, w)
-}
-
-// again has messages decided whose octets are stored already.
-func (r *run) again(ctx context.Context, c mailbox.Cursor) error {
-	for !r.late() {
-		stored, err := r.Ledger.StoredDue(ctx, c.FolderID, r.BatchSize)
-		if err != nil || len(stored) == 0 {
-			return err
-		}
-		arrivals := make([]pipeline.Arrival, 0, len(stored))
-		for _, s := range stored {
-			raw, err := r.Octets.Spool(ctx, s.RawID, 0, s.RawOctets, r.SpoolDir)
-			if err != nil {
-				closeAll(arrivals)
-				return fault.Wrap(err, "read the octets of receipt %d again", s.ReceiptID)
-			}
-			arrivals = append(arrivals, pipeline.Arrival{
-				Ref: s.Ref, Generation: s.Generation, Ordinal: s.Ordinal, SeenAt: s.SeenAt,
-				Raw: raw, ReceiptID: s.ReceiptID, Tries: s.Tries,
-			})
-		}
-		if err := r.write(ctx, pipeline.Batch{FolderID: c.FolderID, Arrivals: arrivals}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// closeAll lets go of octets that are kept elsewhere: in the database, or on the server.
-func closeAll(arrivals []pipeline.Arrival) {
-	for i := range arrivals {
-		if raw := arrivals[i].Raw; raw != nil {
-			_ = raw.Close()
-		}
-	}
-}
-
-// write has a batch decided and written, counts what became of it, and lets go of its octets.
+// write has a batch decided and written, counts what became of it, and lets go of its octets. What was fetched is
+// written also when the poll's time is over meanwhile.
 func (r *run) write(ctx context.Context, b pipeline.Batch) error {
+	ctx, cancel := r.lasting(ctx)
+	defer cancel()
 	b.Lease, b.Mailbox, b.Registry = r.lease, r.mailbox, r.registry
 	defer closeAll(b.Arrivals)
 	results, err := r.Pipeline.Run(ctx, b)
@@ -289,4 +288,13 @@ func (r *run) write(ctx context.Context, b pipeline.Batch) error {
 		}
 	}
 	return nil
+}
+
+// closeAll lets go of octets that are kept elsewhere: in the database, or on the server.
+func closeAll(arrivals []pipeline.Arrival) {
+	for i := range arrivals {
+		if raw := arrivals[i].Raw; raw != nil {
+			_ = raw.Close()
+		}
+	}
 }

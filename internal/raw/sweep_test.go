@@ -28,7 +28,7 @@ func exec(tb testing.TB, db *store.DB, sql string, args ...any) {
 func makeFolder(tb testing.TB, db *store.DB) (folder int64) {
 	tb.Helper()
 	const sql = `WITH m AS (INSERT INTO mailbox (name, kind, address, incoming) VALUES ('f', 'forward', 'f@example.org', 'none') RETURNING mailbox_id)
-		INSERT INTO folder_cursor (mailbox_id, name, start_at) SELECT mailbox_id, 'INBOX', now() FROM m RETURNING folder_id`
+		INSERT INTO folder_cursor (mailbox_id, account, name, start_at) SELECT mailbox_id, 'mail.example.org/f', 'INBOX', now() FROM m RETURNING folder_id`
 	if err := db.Pool().QueryRow(tb.Context(), sql).Scan(&folder); err != nil {
 		tb.Fatal(err)
 	}

@@ -19,6 +19,7 @@ func UniqueIDDigest(uniqueID string) [16]byte {
 // Stored is a receipt whose octets are kept and that waits for its decision to be made again.
 type Stored struct {
 	ReceiptID  int64
+	FolderID   int64
 	Ref        source.Ref // without Number; on POP3 without UniqueID, of which only a digest is kept
 	Generation int
 	Ordinal    int

@@ -110,7 +110,9 @@ type Cursor struct {
 	UIDNext     uint32
 	Messages    int
 	Missed      int64 // to be added
-	Start       bool  // this is the first listing: keep it as the start point
+	// StartUIDNext is UIDNEXT of the listing, when it is the first one under UIDValidity: with it the start point. 0: the
+	// start point stays.
+	StartUIDNext uint32
 }
 
 // Result is what became of one Receipt of a batch, in the batch's order.

@@ -335,7 +335,7 @@ func TestReplayAddsNothing(t *testing.T) {
 		receipt.Receipt{Ref: ref(11), Baseline: true},
 		receipt.Receipt{Ref: ref(12), Raw: b.Receipts[0].Raw, Undecided: true},
 		arrive(13, letter{id: "a2@x", text: "t2"}.item(1, p.ann), letter{id: "a3@x", text: "t3"}.item(2, p.bob)))
-	b.Cursor = &receipt.Cursor{UIDValidity: validity, UIDNext: 14, Messages: 13, Missed: 3, Start: true}
+	b.Cursor = &receipt.Cursor{UIDValidity: validity, UIDNext: 14, Messages: 13, Missed: 3, StartUIDNext: 14}
 	if _, committed, err := p.writer.ReadBack(t.Context(), b); err != nil || committed {
 		t.Fatalf("before: got committed %t, %v", committed, err)
 	}

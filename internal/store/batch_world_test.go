@@ -66,8 +66,8 @@ func (p *post) box(tb testing.TB, daemon uuid.UUID, name, kind, profile string) 
 	p.scan(tb, []any{&b.id}, `INSERT INTO mailbox (name, kind, address, user_id, queue_id, incoming, profile_id, username, secret_ref, enabled, enabled_at)
 		VALUES ($1, $2, $1 || '@example.com', (SELECT user_id FROM user_account WHERE name = $1), (SELECT queue_id FROM queue WHERE name = $1),
 		'server_side', (SELECT profile_id FROM profile WHERE name = $3), $1, 'file:/secret', true, now()) RETURNING mailbox_id`, name, kind, profile)
-	p.scan(tb, []any{&b.folder}, `INSERT INTO folder_cursor (mailbox_id, name, start_at, uidvalidity, uid_next)
-		VALUES ($1, 'INBOX', now(), CASE WHEN $2 = 'i' THEN $3::bigint END, CASE WHEN $2 = 'i' THEN 1 END) RETURNING folder_id`, b.id, profile, validity)
+	p.scan(tb, []any{&b.folder}, `INSERT INTO folder_cursor (mailbox_id, account, name, start_at, uidvalidity, uid_next)
+		VALUES ($1, 'mail.example.com/x', 'INBOX', now(), CASE WHEN $2 = 'i' THEN $3::bigint END, CASE WHEN $2 = 'i' THEN 1 END) RETURNING folder_id`, b.id, profile, validity)
 	p.exec(tb, `INSERT INTO lease (kind, target_id, next_at, daemon_id, token) VALUES ('mailbox', $1, now(), $2, 1)
 		ON CONFLICT (kind, target_id) DO UPDATE SET daemon_id = $2, token = 1`, b.id, daemon)
 	b.lease = mailbox.Lease{MailboxID: b.id, DaemonID: daemon, Token: 1}

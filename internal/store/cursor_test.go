@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/pgtest"
 	"github.com/postroom/postroom/internal/receipt"
@@ -32,7 +33,8 @@ func TestCursorsAreMadeWithTheStartPoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cursors, err := db.Cursors(t.Context(), id, []string{"Work", "INBOX"})
+		m.Folders = []string{"Work", "INBOX"}
+		cursors, err := db.Cursors(t.Context(), m)
 		if err != nil || len(cursors) != 2 {
 			t.Fatalf("%s: got %v, %v, want two cursors", kind, cursors, err)
 		}
@@ -51,27 +53,119 @@ func TestCursorsAreMadeWithTheStartPoint(t *testing.T) {
 	}
 }
 
+func cursorsOf(t *testing.T, db *store.DB, m *mailbox.Mailbox) []mailbox.Cursor {
+	t.Helper()
+	cursors, err := db.Cursors(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cursors
+}
+
 func TestCursorsStay(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	m := polled(t, db, "a", "h")
-	first, err := db.Cursors(t.Context(), m.ID, []string{"INBOX"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	exec(t, db, `UPDATE folder_cursor SET uidvalidity = 4294967295, uid_next = 4294967296, listed_at = now() WHERE folder_id = $1`, first[0].FolderID)
+	want := cursorsOf(t, db, m)[0]
+	exec(t, db, `UPDATE folder_cursor SET uidvalidity = 4294967295, uid_next = 4294967296, start_uidvalidity = 4294967295,
+		start_uid_next = 4294967296, messages = 12, listed_at = now() WHERE folder_id = $1`, want.FolderID)
 	exec(t, db, `UPDATE mailbox SET enabled_at = now() + interval '1 day'`)
-	again, err := db.Cursors(t.Context(), m.ID, []string{"INBOX"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := first[0]
-	want.UIDValidity, want.UIDNext, want.Listed = math.MaxUint32, math.MaxUint32, true
-	if diff := cmp.Diff([]mailbox.Cursor{want}, again); diff != "" {
+	want.UIDValidity, want.UIDNext, want.StartUIDValidity, want.StartUIDNext = math.MaxUint32, math.MaxUint32, math.MaxUint32, math.MaxUint32
+	want.Messages, want.Listed = 12, true
+	if diff := cmp.Diff([]mailbox.Cursor{want}, cursorsOf(t, db, m)); diff != "" {
 		t.Errorf("cursors (-want +got):\n%s", diff)
 	}
-	if _, err := db.Cursors(t.Context(), m.ID+1000, []string{"INBOX"}); !errors.Is(err, store.ErrNoRecord) {
+	m.Folders = []string{"New", "INBOX"}
+	both := cursorsOf(t, db, m)
+	if len(both) != 2 || both[0].Folder != "New" || both[0].Listed || !cmp.Equal(both[1], want) {
+		t.Errorf("with a new folder: got %+v, want it beside %+v", both, want)
+	}
+	m.ID += 1000
+	if _, err := db.Cursors(t.Context(), m); !errors.Is(err, store.ErrNoRecord) {
 		t.Errorf("cursors of no mailbox: got %v, want ErrNoRecord", err)
+	}
+}
+
+// Another account behind the same mailbox is another server as far as identities go.
+func TestAnotherAccountHasCursorsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	m := polled(t, db, "a", "Mail.example.com")
+	first := cursorsOf(t, db, m)[0]
+	exec(t, db, `UPDATE folder_cursor SET uidvalidity = 7, uid_next = 100, listed_at = now()`)
+	for _, change := range []func(m *mailbox.Mailbox){
+		func(m *mailbox.Mailbox) { m.Username = "b" },
+		func(m *mailbox.Mailbox) { m.Profile = &mailbox.Profile{Host: "other.example.com"} },
+	} {
+		other := *m
+		change(&other)
+		c := cursorsOf(t, db, &other)[0]
+		if c.FolderID == first.FolderID || c.UIDValidity != 0 || c.UIDNext != 0 || c.Listed || !c.Moved {
+			t.Errorf("account %s: got %+v, want a cursor of its own that was never listed, and that it has moved", store.Account(&other), c)
+		}
+		if !c.StartAt.Equal(first.StartAt) {
+			t.Errorf("account %s: starts at %s, want %s as before", store.Account(&other), c.StartAt, first.StartAt)
+		}
+	}
+	back := *m
+	back.Profile = &mailbox.Profile{Host: "mail.EXAMPLE.com"} // the same one, written otherwise
+	c := cursorsOf(t, db, &back)[0]
+	if c.FolderID != first.FolderID || c.UIDNext != 100 || !c.Listed || c.Moved {
+		t.Errorf("back again: got %+v, want the first one as it was left", c)
+	}
+	folders, err := db.Folders(t.Context(), m.ID)
+	if err != nil || len(folders) != 1 || folders[0].UIDNext == nil || *folders[0].UIDNext != 100 {
+		t.Errorf("shown folders: got %+v, %v, want the one of the account that is polled", folders, err)
+	}
+}
+
+func TestNextEpoch(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	p.exec(t, `UPDATE mailbox SET disposition = 'move', move_to = 'Done'`)
+	results := p.dispositions(t, p.fwd)
+	p.write(t, p.fwd, &receipt.Batch{FolderID: p.fwd.folder, Cursor: &receipt.Cursor{UIDValidity: validity, UIDNext: 9, StartUIDNext: 5}})
+	stale := p.fwd.lease
+	stale.Token--
+	if _, err := p.db.NextEpoch(t.Context(), stale, p.fwd.folder); !errors.Is(err, mailbox.ErrLeaseLost) {
+		t.Errorf("stale token: got %v, want ErrLeaseLost", err)
+	}
+	if _, err := p.db.NextEpoch(t.Context(), p.ann.lease, p.fwd.folder); fault.ClassOf(err) != fault.Stopping {
+		t.Errorf("another mailbox's folder: got %v, want that it is refused", err)
+	}
+	p.expectDue(t, p.fwd, "1:recorded 2:duplicate 3:ignored")
+	var start time.Time
+	p.scan(t, []any{&start}, `SELECT start_at FROM folder_cursor WHERE folder_id = $1`, p.fwd.folder)
+	var next mailbox.Cursor
+	for try := range 2 { // the answer to the first may be lost
+		c, err := p.db.NextEpoch(t.Context(), p.fwd.lease, p.fwd.folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if try == 1 && c.FolderID != next.FolderID {
+			t.Errorf("again: got folder %d, want %d", c.FolderID, next.FolderID)
+		}
+		next = c
+	}
+	want := mailbox.Cursor{FolderID: next.FolderID, MailboxID: p.fwd.id, Folder: "INBOX", StartAt: start.UTC()}
+	if diff := cmp.Diff(want, next); diff != "" || next.FolderID == p.fwd.folder {
+		t.Errorf("next epoch (-want +got):\n%s", diff)
+	}
+	p.expectDue(t, p.fwd, "")
+	p.expect(t, "void", `SELECT DISTINCT disposition FROM receipt WHERE disposition IS NOT NULL AND disposition <> 'done'`)
+
+	// The newest epoch is polled, and the UIDs of the old one are free in it.
+	m := &mailbox.Mailbox{
+		ID: p.fwd.id, Incoming: mailbox.ServerSide, Username: "x", Folders: []string{"INBOX"},
+		Profile: &mailbox.Profile{Host: "mail.example.com"},
+	}
+	if got := cursorsOf(t, p.db, m); len(got) != 1 || got[0].FolderID != next.FolderID {
+		t.Errorf("cursors: got %+v, want the newest epoch", got)
+	}
+	again := p.write(t, p.fwd, &receipt.Batch{FolderID: next.FolderID, Receipts: []receipt.Receipt{letter{id: "a1@x", text: "t"}.arrive(p.fwd, 1)}})
+	expectOutcomes(t, again, "duplicate")
+	if again[0].ReceiptID == results[0].ReceiptID {
+		t.Error("a receipt of the old epoch was taken for one of the new")
 	}
 }
 
@@ -79,10 +173,8 @@ func TestOpenRefsAndGenerations(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	m := polled(t, db, "a", "h")
-	cursors, err := db.Cursors(t.Context(), m.ID, []string{"INBOX", "Other"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m.Folders = []string{"INBOX", "Other"}
+	cursors := cursorsOf(t, db, m)
 	inbox, other := cursors[0].FolderID, cursors[1].FolderID
 	put := func(folder int64, digest [16]byte, generation, ordinal int, open bool) (id int64) {
 		t.Helper()

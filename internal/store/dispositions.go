@@ -115,24 +115,24 @@ func (db *DB) VoidDispositions(ctx context.Context, lease mailbox.Lease, folderI
 	return nil
 }
 
-// StoredDue returns up to limit receipts of a folder whose octets are kept and whose decision is due to be made again,
-// the longest due first.
-func (db *DB) StoredDue(ctx context.Context, folderID int64, limit int) ([]receipt.Stored, error) {
+// StoredDue returns up to limit receipts of a mailbox whose octets are kept and whose decision is due to be made again,
+// the longest due first: also those of folders and accounts that are no longer read.
+func (db *DB) StoredDue(ctx context.Context, mailboxID int64, limit int) ([]receipt.Stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, dispositionsTimeout)
 	defer cancel()
 	rows, err := db.pool.Query(ctx, `
-		SELECT r.receipt_id, c.name, coalesce(r.uidvalidity, 0), coalesce(r.uid, 0), r.octets, r.internaldate,
+		SELECT r.receipt_id, r.folder_id, c.name, coalesce(r.uidvalidity, 0), coalesce(r.uid, 0), r.octets, r.internaldate,
 			coalesce(r.generation, 0), coalesce(r.ordinal, 0), r.raw_id, raw.octets, r.seen_at, r.tries
-		FROM receipt r JOIN folder_cursor c USING (folder_id) JOIN raw USING (raw_id)
-		WHERE r.folder_id = $1 AND r.state = 'stored' AND r.next_try_at <= now()
-		ORDER BY r.next_try_at, r.receipt_id LIMIT $2`, folderID, limit)
+		FROM folder_cursor c JOIN receipt r USING (folder_id) JOIN raw USING (raw_id)
+		WHERE c.mailbox_id = $1 AND r.state = 'stored' AND r.next_try_at <= now()
+		ORDER BY r.next_try_at, r.receipt_id LIMIT $2`, mailboxID, limit)
 	if err != nil {
-		return nil, fmt.Errorf("read the stored receipts of folder %d: %w", folderID, Classify(err))
+		return nil, fmt.Errorf("read the stored receipts of mailbox %d: %w", mailboxID, Classify(err))
 	}
 	stored, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (receipt.Stored, error) {
 		var s receipt.Stored
 		var date *time.Time
-		err := row.Scan(&s.ReceiptID, &s.Ref.Folder, &s.Ref.UIDValidity, &s.Ref.UID, &s.Ref.Octets, &date, &s.Generation,
+		err := row.Scan(&s.ReceiptID, &s.FolderID, &s.Ref.Folder, &s.Ref.UIDValidity, &s.Ref.UID, &s.Ref.Octets, &date, &s.Generation,
 			&s.Ordinal, &s.RawID, &s.RawOctets, &s.SeenAt, &s.Tries)
 		if date != nil {
 			s.Ref.InternalDate = *date
@@ -140,7 +140,32 @@ func (db *DB) StoredDue(ctx context.Context, folderID int64, limit int) ([]recei
 		return s, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the stored receipts of folder %d: %w", folderID, Classify(err))
+		return nil, fmt.Errorf("read the stored receipts of mailbox %d: %w", mailboxID, Classify(err))
 	}
 	return stored, nil
+}
+
+// Postpone has a stored receipt's decision made again no earlier than after d: its octets cannot be read now. Its tries
+// stay. Nothing is written without the lease.
+func (db *DB) Postpone(ctx context.Context, lease mailbox.Lease, receiptID int64, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, dispositionsTimeout)
+	defer cancel()
+	err := db.InTx(ctx, pgx.TxOptions{}, func(ctx context.Context, tx pgx.Tx) error {
+		if err := CheckLease(ctx, tx, lease); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `
+			UPDATE receipt r SET next_try_at = now() + $3::interval FROM folder_cursor c
+			WHERE r.receipt_id = $2 AND r.state = 'stored' AND c.folder_id = r.folder_id AND c.mailbox_id = $1`,
+			lease.MailboxID, receiptID, d)
+		if err == nil && tag.RowsAffected() != 1 {
+			err = fault.New(fault.Permanent, "receipt_not_stored", "",
+				fmt.Errorf("mailbox %d has no receipt %d that waits for its decision", lease.MailboxID, receiptID))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("postpone receipt %d: %w", receiptID, Classify(err))
+	}
+	return nil
 }

@@ -96,11 +96,13 @@ type Tally struct {
 	Copied      int64 `json:"dispositions_copied"` // copied to their folder, the original is still there
 }
 
-// Folders returns the folders of a mailbox by name.
+// Folders returns the folders of a mailbox by name, each as it is read now: in the account that the mailbox polls, or the
+// newest that it has polled.
 func (db *DB) Folders(ctx context.Context, mailboxID int64) ([]FolderView, error) {
 	return ask[FolderView](ctx, db, "the folders", `
-		SELECT name, uidvalidity, uid_next, start_at, messages, missed, listed_at
-		FROM folder_cursor WHERE mailbox_id = $1 ORDER BY name`, mailboxID)
+		SELECT DISTINCT ON (c.name) c.name, c.uidvalidity, c.uid_next, c.start_at, c.messages, c.missed, c.listed_at
+		FROM folder_cursor c LEFT JOIN watched_folder w ON w.mailbox_id = c.mailbox_id AND w.account = c.account AND w.folder = c.name
+		WHERE c.mailbox_id = $1 ORDER BY c.name, w.account IS NULL, c.folder_id DESC`, mailboxID)
 }
 
 // TallyOf counts the receipts of a mailbox that were first seen at or after since; zero: all.

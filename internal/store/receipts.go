@@ -256,9 +256,9 @@ func (a *attempt) queueCursor(batch *pgx.Batch) {
 			missed = missed + CASE WHEN (uidvalidity, uid_next) IS DISTINCT FROM (nullif($3::bigint, 0), nullif($4::bigint, 0))
 				THEN $6::bigint ELSE 0 END,
 			uidvalidity = nullif($3::bigint, 0), uid_next = nullif($4::bigint, 0), messages = $5, listed_at = now(),
-			start_uidvalidity = CASE WHEN $7 THEN coalesce(start_uidvalidity, nullif($3::bigint, 0)) ELSE start_uidvalidity END,
-			start_uid_next = CASE WHEN $7 AND start_uidvalidity IS NULL THEN nullif($4::bigint, 0) ELSE start_uid_next END
+			start_uidvalidity = CASE WHEN $7::bigint > 0 THEN nullif($3::bigint, 0) ELSE start_uidvalidity END,
+			start_uid_next = CASE WHEN $7::bigint > 0 THEN $7 ELSE start_uid_next END
 		WHERE folder_id = $1 AND mailbox_id = $2`,
-		a.b.FolderID, a.lease.MailboxID, int64(c.UIDValidity), int64(c.UIDNext), c.Messages, c.Missed, c.Start).
+		a.b.FolderID, a.lease.MailboxID, int64(c.UIDValidity), int64(c.UIDNext), c.Messages, c.Missed, int64(c.StartUIDNext)).
 		Exec(expectRows("folder", 1))
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/receipt"
 	"github.com/postroom/postroom/internal/source"
 )
@@ -51,7 +53,7 @@ func digestOf(id string) []byte {
 func TestBaselineOfAMaildrop(t *testing.T) {
 	t.Parallel()
 	p := newPost(t)
-	b := &receipt.Batch{FolderID: p.sales.folder, Cursor: &receipt.Cursor{Messages: 3, Start: true}}
+	b := &receipt.Batch{FolderID: p.sales.folder, Cursor: &receipt.Cursor{Messages: 3}}
 	for _, id := range []string{"u1", "u2", "u3"} {
 		b.Receipts = append(b.Receipts, receipt.Receipt{Ref: uniqueID(id, 7), Baseline: true})
 	}
@@ -93,11 +95,12 @@ func TestCursorMoves(t *testing.T) {
 		cursor receipt.Cursor
 		want   string
 	}{
-		{receipt.Cursor{UIDValidity: 77, UIDNext: 10, Messages: 9, Start: true}, "77/10/9/0/77/10"},
-		{receipt.Cursor{UIDValidity: 77, UIDNext: 20, Messages: 12, Missed: 4}, "77/20/12/4/77/10"},
-		{receipt.Cursor{UIDValidity: 77, UIDNext: 20, Messages: 12, Missed: 4}, "77/20/12/4/77/10"},
-		{receipt.Cursor{UIDValidity: 77, UIDNext: 21, Messages: 12, Missed: 1, Start: true}, "77/21/12/5/77/10"},
-		{receipt.Cursor{UIDValidity: 4294967295, UIDNext: 4294967295, Messages: 0}, "4294967295/4294967295/0/5/77/10"},
+		{receipt.Cursor{UIDValidity: 77, UIDNext: 10, Messages: 9, StartUIDNext: 15}, "77/10/9/0/77/15"},
+		{receipt.Cursor{UIDValidity: 77, UIDNext: 20, Messages: 12, Missed: 4}, "77/20/12/4/77/15"},
+		{receipt.Cursor{UIDValidity: 77, UIDNext: 20, Messages: 12, Missed: 4}, "77/20/12/4/77/15"},
+		{receipt.Cursor{UIDValidity: 77, UIDNext: 21, Messages: 12, Missed: 1}, "77/21/12/5/77/15"},
+		{receipt.Cursor{UIDValidity: 78, UIDNext: 2, Messages: 12, StartUIDNext: 9}, "78/2/12/5/78/9"}, // a Reset
+		{receipt.Cursor{UIDValidity: 4294967295, UIDNext: 4294967295, StartUIDNext: 4294967295}, "4294967295/4294967295/0/5/4294967295/4294967295"},
 	} {
 		p.write(t, p.ann, &receipt.Batch{FolderID: p.ann.folder, Cursor: &step.cursor})
 		p.expect(t, step.want, `SELECT concat_ws('/', uidvalidity, uid_next, messages, missed, start_uidvalidity, start_uid_next) FROM folder_cursor
@@ -114,12 +117,12 @@ func TestStoredIsDecidedAgain(t *testing.T) {
 	stored := p.write(t, p.ann, &receipt.Batch{FolderID: p.ann.folder, Receipts: []receipt.Receipt{later}})
 	expectOutcomes(t, stored, "")
 
-	due, err := p.db.StoredDue(t.Context(), p.ann.folder, 10)
+	due, err := p.db.StoredDue(t.Context(), p.ann.id, 10)
 	if err != nil || len(due) != 1 {
 		t.Fatalf("got %v, %v, want one receipt", due, err)
 	}
 	if due[0].ReceiptID != stored[0].ReceiptID || due[0].Tries != 1 || due[0].Ref.UID != 1 || due[0].Ref.UIDValidity != validity ||
-		due[0].RawOctets != r.Raw.Octets() || !due[0].SeenAt.Equal(sent) || due[0].Ref.Folder != "INBOX" {
+		due[0].RawOctets != r.Raw.Octets() || !due[0].SeenAt.Equal(sent) || due[0].Ref.Folder != "INBOX" || due[0].FolderID != p.ann.folder {
 		t.Errorf("got %+v", due[0])
 	}
 
@@ -133,7 +136,7 @@ func TestStoredIsDecidedAgain(t *testing.T) {
 	if _, committed, err := p.writer.ReadBack(t.Context(), b); err != nil || !committed {
 		t.Errorf("after the second try: got committed %t, %v", committed, err)
 	}
-	if due, err := p.db.StoredDue(t.Context(), p.ann.folder, 10); err != nil || len(due) != 0 {
+	if due, err := p.db.StoredDue(t.Context(), p.ann.id, 10); err != nil || len(due) != 0 {
 		t.Errorf("got %v, %v, want none due", due, err)
 	}
 	p.expect(t, "stored/2", `SELECT concat_ws('/', state, tries) FROM receipt`)
@@ -155,6 +158,35 @@ func TestStoredIsDecidedAgain(t *testing.T) {
 	r.ID = 1 << 40
 	if _, err := p.writer.Write(t.Context(), p.ann.lease, &receipt.Batch{FolderID: p.ann.folder, Receipts: []receipt.Receipt{r}}); err == nil {
 		t.Error("decided about a receipt that does not exist")
+	}
+}
+
+func TestPostpone(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	raw := source.RawOf([]byte("x"))
+	written := p.write(t, p.ann, &receipt.Batch{FolderID: p.ann.folder, Receipts: []receipt.Receipt{
+		{Ref: ref(1), Raw: raw, Undecided: true, Tries: 1}, {Ref: ref(2), Raw: raw, Undecided: true, Tries: 1},
+		{Ref: ref(3), Raw: raw, Plan: receipt.Quarantined, Reason: receipt.Unreadable},
+	}})
+	stale := p.ann.lease
+	stale.Token--
+	if err := p.db.Postpone(t.Context(), stale, written[0].ReceiptID, time.Hour); !errors.Is(err, mailbox.ErrLeaseLost) {
+		t.Errorf("stale token: got %v, want ErrLeaseLost", err)
+	}
+	if err := p.db.Postpone(t.Context(), p.bob.lease, written[0].ReceiptID, time.Hour); err == nil {
+		t.Error("postponed with another mailbox's lease")
+	}
+	if err := p.db.Postpone(t.Context(), p.ann.lease, written[2].ReceiptID, time.Hour); err == nil {
+		t.Error("postponed one that is decided")
+	}
+	if err := p.db.Postpone(t.Context(), p.ann.lease, written[0].ReceiptID, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	p.expect(t, "1/t 1/f", `SELECT concat_ws('/', tries, next_try_at > now() + interval '59 minutes') FROM receipt WHERE state = 'stored' ORDER BY receipt_id`)
+	due, err := p.db.StoredDue(t.Context(), p.ann.id, 10)
+	if err != nil || len(due) != 1 || due[0].ReceiptID != written[1].ReceiptID {
+		t.Errorf("due: got %+v, %v, want the other one alone", due, err)
 	}
 }
 

@@ -20,9 +20,10 @@ INSERT INTO lease (kind, target_id, next_at, daemon_id, token) VALUES
 INSERT INTO mailbox_state (mailbox_id, failures, last_poll_at, last_success_at, error_class, error_code, error_text, error_hint, error_since) VALUES
   (1, 0, now(), now(), NULL, NULL, NULL, NULL, NULL),
   (2, 4, now(), now() - interval '3 hours', 'auth', 'login_refused', 'the server refused the password', 'write the new password to the file', now() - interval '3 hours');
-INSERT INTO folder_cursor (folder_id, mailbox_id, name, uidvalidity, uid_next, start_at, missed, messages, listed_at) OVERRIDING SYSTEM VALUE VALUES
-  (1, 1, 'INBOX', 99, 6, now() - interval '2 days', 2, 5, now()), (2, 2, 'INBOX', NULL, NULL, now() - interval '2 days', 0, 3, now()),
-  (3, 3, 'INBOX', 5, 3, now() - interval '1 minute', 0, 2, now());
+INSERT INTO folder_cursor (folder_id, mailbox_id, account, name, uidvalidity, uid_next, start_at, missed, messages, listed_at) OVERRIDING SYSTEM VALUE VALUES
+  (1, 1, 'mail.corp.example/alice', 'INBOX', 99, 6, now() - interval '2 days', 2, 5, now()),
+  (2, 2, 'pop.corp.example/support', 'INBOX', NULL, NULL, now() - interval '2 days', 0, 3, now()),
+  (3, 3, 'mail.corp.example/central', 'INBOX', 5, 3, now() - interval '1 minute', 0, 2, now());
 INSERT INTO email (email_id, identity, identity_version, message_id_digest) VALUES
   ('00000000-0000-7000-8000-0000000000e1', sha256('one'), 1, substr(sha256('one@customer.example'), 1, 16)),
   ('00000000-0000-7000-8000-0000000000e2', sha256('two'), 1, substr(sha256('two@customer.example'), 1, 16));
