@@ -13,8 +13,10 @@ import (
 	"github.com/postroom/postroom/internal/source"
 )
 
-// dispositionsTimeout bounds a question about dispositions or stored receipts, and an answer.
-const dispositionsTimeout = 30 * time.Second
+const (
+	dispositionsTimeout = 30 * time.Second // of a question about dispositions or stored receipts, and of an answer
+	dispositionRetry    = 10 * time.Minute // until an order that was not carried out is due again
+)
 
 // DueDispositions returns up to limit committed receipts of a folder whose server's copies are due to be disposed of, the
 // longest due first. Those that the mailbox, as it is configured now, would leave (mailbox.DispositionOf) are left out,
@@ -25,7 +27,7 @@ func (db *DB) DueDispositions(ctx context.Context, folderID int64, limit int) ([
 	defer cancel()
 	rows, err := db.pool.Query(ctx, `
 		SELECT r.receipt_id, c.name, coalesce(r.uidvalidity, 0), coalesce(r.uid, 0), r.unique_id_digest, coalesce(r.ordinal, 0),
-			r.octets, r.outcome, r.disposition = 'copied'
+			r.octets, r.internaldate, r.outcome, r.disposition = 'copied'
 		FROM receipt r JOIN folder_cursor c USING (folder_id) JOIN mailbox m USING (mailbox_id)
 			LEFT JOIN profile p USING (profile_id)
 		WHERE r.folder_id = $1 AND r.disposition IN ('due', 'copied') AND r.dispose_at <= now() AND r.is_open
@@ -40,9 +42,13 @@ func (db *DB) DueDispositions(ctx context.Context, folderID int64, limit int) ([
 	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (receipt.Due, error) {
 		var d receipt.Due
 		var digest []byte
+		var date *time.Time
 		err := row.Scan(&d.ReceiptID, &d.Ref.Folder, &d.Ref.UIDValidity, &d.Ref.UID, &digest, &d.Ordinal, &d.Ref.Octets,
-			&d.Outcome, &d.Copied)
+			&date, &d.Outcome, &d.Copied)
 		copy(d.Digest[:], digest)
+		if date != nil {
+			d.Ref.InternalDate = *date
+		}
 		return d, err
 	})
 	if err != nil {
@@ -52,20 +58,16 @@ func (db *DB) DueDispositions(ctx context.Context, folderID int64, limit int) ([
 }
 
 // MarkDisposed writes how far orders have come: copied, or over, because the server confirmed or the message is no longer
-// there. DoneNot is left to be tried again. It may be repeated. Nothing is written without the lease.
+// there. On POP3 what is over closes its receipt, so that a message that gets its unique-id again is a new one. DoneNot is
+// due again in ten minutes, so that the others of the folder get their turn. It may be repeated. Nothing is written
+// without the lease.
 func (db *DB) MarkDisposed(ctx context.Context, lease mailbox.Lease, disposed []source.Disposed) error {
-	var ids []int64
-	var copied []bool
-	for i := range disposed {
-		switch disposed[i].Done {
-		case source.DoneCopied, source.DoneYes, source.DoneGone:
-			ids = append(ids, disposed[i].ReceiptID)
-			copied = append(copied, disposed[i].Done == source.DoneCopied)
-		case source.DoneNot:
-		}
-	}
-	if len(ids) == 0 {
+	if len(disposed) == 0 {
 		return nil
+	}
+	ids, done := make([]int64, len(disposed)), make([]string, len(disposed))
+	for i := range disposed {
+		ids[i], done[i] = disposed[i].ReceiptID, string(disposed[i].Done)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dispositionsTimeout)
 	defer cancel()
@@ -74,11 +76,14 @@ func (db *DB) MarkDisposed(ctx context.Context, lease mailbox.Lease, disposed []
 			return err
 		}
 		tag, err := tx.Exec(ctx, `
-			UPDATE receipt r SET disposition = CASE WHEN r.disposition NOT IN ('due', 'copied') THEN r.disposition
-				WHEN t.copied THEN 'copied' ELSE 'done' END
-			FROM unnest($2::bigint[], $3::boolean[]) AS t (receipt_id, copied), folder_cursor c
+			UPDATE receipt r SET
+				disposition = CASE WHEN r.disposition NOT IN ('due', 'copied') OR t.done = '' THEN r.disposition
+					WHEN t.done = 'copied' THEN 'copied' ELSE 'done' END,
+				dispose_at = CASE WHEN t.done = '' THEN greatest(r.dispose_at, now() + $4::interval) ELSE r.dispose_at END,
+				is_open = r.is_open AND (r.unique_id_digest IS NULL OR t.done NOT IN ('done', 'gone'))
+			FROM unnest($2::bigint[], $3::text[]) AS t (receipt_id, done), folder_cursor c
 			WHERE r.receipt_id = t.receipt_id AND c.folder_id = r.folder_id AND c.mailbox_id = $1
-				AND r.disposition IS NOT NULL`, lease.MailboxID, ids, copied)
+				AND r.disposition IS NOT NULL`, lease.MailboxID, ids, done, dispositionRetry)
 		if err != nil {
 			return err
 		}

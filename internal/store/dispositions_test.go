@@ -139,6 +139,8 @@ func TestMarkDisposed(t *testing.T) {
 		source.Disposed{ReceiptID: id(3), Done: source.DoneYes}, source.Disposed{ReceiptID: id(4), Done: source.DoneGone}); err != nil {
 		t.Fatal(err)
 	}
+	p.expectDue(t, p.fwd, "1:recorded:copied") // the second is put off
+	p.exec(t, `UPDATE receipt SET dispose_at = now() WHERE disposition IN ('due', 'copied') AND uid = 2`)
 	p.expectDue(t, p.fwd, "1:recorded:copied 2:duplicate")
 	for range 2 { // repeated: harmless, and what is done stays done
 		if err := mark(source.Disposed{ReceiptID: id(1), Done: source.DoneYes}, source.Disposed{ReceiptID: id(3), Done: source.DoneCopied}); err != nil {
@@ -146,6 +148,7 @@ func TestMarkDisposed(t *testing.T) {
 		}
 		p.expectDue(t, p.fwd, "2:duplicate")
 		p.expect(t, "done due done done", `SELECT disposition FROM receipt WHERE uid <= 4 ORDER BY uid`)
+		p.expect(t, "true", `SELECT DISTINCT is_open::text FROM receipt`) // on IMAP a UID is never used again
 	}
 	if err := mark(); err != nil {
 		t.Errorf("nothing to mark: %v", err)
@@ -165,6 +168,81 @@ func TestMarkDisposed(t *testing.T) {
 		t.Errorf("stale token: got %v", err)
 	}
 	p.expectDue(t, p.fwd, "2:duplicate")
+}
+
+// Some that fail at every poll must not keep the others of the folder from their turn.
+func TestFailedDispositionsArePutOff(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	p.exec(t, `UPDATE mailbox SET disposition = 'delete', undeliverable_folder = 'Bad' WHERE mailbox_id = $1`, p.fwd.id)
+	p.exec(t, `INSERT INTO raw (sha256, octets, state) VALUES (sha256('x'), 1, 'stored')`)
+	const enter = `INSERT INTO receipt (folder_id, uidvalidity, uid, octets, raw_id, state, outcome, reason, disposition, dispose_at)
+		SELECT $1, 77, n, 10, (SELECT raw_id FROM raw), 'finished', 'quarantined', 'untrusted', $4, now() - $5::interval
+		FROM generate_series($2::int, $3::int) n`
+	p.exec(t, enter, p.fwd.folder, 1, 10, "due", "2 days")
+	p.exec(t, enter, p.fwd.folder, 11, 12, "copied", "1 day")
+	var not []source.Disposed
+	for _, d := range p.expectFirst(t, p.fwd, 1, 10) {
+		not = append(not, source.Disposed{ReceiptID: d.ReceiptID, Done: source.DoneNot, Err: errors.New("never")})
+	}
+	if err := p.db.MarkDisposed(t.Context(), p.fwd.lease, not); err != nil {
+		t.Fatal(err)
+	}
+	list := p.expectFirst(t, p.fwd, 11, 12)
+	if err := p.db.MarkDisposed(t.Context(), p.fwd.lease, []source.Disposed{{ReceiptID: list[0].ReceiptID}, {ReceiptID: list[1].ReceiptID}}); err != nil {
+		t.Fatal(err)
+	}
+	p.expectDue(t, p.fwd, "")
+	p.expect(t, "due 10 true, copied 2 true", `SELECT string_agg(s, ', ' ORDER BY s DESC) FROM (
+		SELECT disposition || ' ' || count(*) || ' ' || bool_and(dispose_at BETWEEN now() + '9 min' AND now() + '10 min') AS s
+		FROM receipt GROUP BY disposition) g`)
+}
+
+// expectFirst expects that the ten dispositions that come first are of the UIDs from first to last.
+func (p *post) expectFirst(tb testing.TB, b box, first, last uint32) []receipt.Due {
+	tb.Helper()
+	_, list := p.due(tb, b, 10)
+	if len(list) != int(last-first)+1 || list[0].Ref.UID != first || list[len(list)-1].Ref.UID != last {
+		tb.Fatalf("due: got %+v, want uids %d to %d", list, first, last)
+	}
+	return list
+}
+
+// The date tells a message from another that got its UID, after a server was restored.
+func TestDueDispositionsHaveTheDate(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	p.exec(t, `UPDATE mailbox SET disposition = 'delete' WHERE mailbox_id = $1`, p.fwd.id)
+	p.dispositions(t, p.fwd)
+	date := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	p.exec(t, `UPDATE receipt SET internaldate = CASE uid WHEN 1 THEN $1::timestamptz END`, date)
+	list := p.expectDue(t, p.fwd, "1:recorded 2:duplicate 3:ignored")
+	if !list[0].Ref.InternalDate.Equal(date) || !list[1].Ref.InternalDate.IsZero() {
+		t.Errorf("dates: got %s and %s, want %s and none", list[0].Ref.InternalDate, list[1].Ref.InternalDate, date)
+	}
+}
+
+// What the server has confirmed as deleted is no longer open: a new message may get its unique-id and have its size.
+func TestDisposedOfMaildropIsClosed(t *testing.T) {
+	t.Parallel()
+	p := newPost(t)
+	p.exec(t, `UPDATE mailbox SET disposition = 'delete' WHERE mailbox_id = $1`, p.sales.id)
+	for uniqueID, want := range map[string]struct {
+		done source.Done
+		open string
+	}{"u1": {source.DoneYes, "false"}, "u2": {source.DoneGone, "false"}, "u3": {source.DoneNot, "true"}} {
+		r := letter{id: uniqueID + "@x", text: "t"}.maildrop(p.sales, uniqueID, 0, 0)
+		r.Dispose = true
+		id := p.write(t, p.sales, &receipt.Batch{FolderID: p.sales.folder, Receipts: []receipt.Receipt{r}})[0].ReceiptID
+		if err := p.db.MarkDisposed(t.Context(), p.sales.lease, []source.Disposed{{ReceiptID: id, Done: want.done}}); err != nil {
+			t.Fatal(err)
+		}
+		p.expect(t, want.open, fmt.Sprintf(`SELECT is_open::text FROM receipt WHERE receipt_id = %d`, id))
+	}
+	open, err := p.db.OpenRefs(t.Context(), p.sales.folder)
+	if err != nil || len(open) != 1 || open[0].Digest != receipt.UniqueIDDigest("u3") {
+		t.Errorf("open: got %+v and %v, want u3 alone", open, err)
+	}
 }
 
 func TestVoidDispositions(t *testing.T) {
