@@ -48,6 +48,11 @@ CREATE INDEX queue_address   ON queue   (lower(address));
 CREATE INDEX account_address ON account (lower(address)) WHERE address IS NOT NULL;
 CREATE INDEX contact_address ON contact (lower(address)) WHERE address IS NOT NULL;
 CREATE INDEX lead_address    ON lead    (lower(address)) WHERE address IS NOT NULL;
+CREATE INDEX queue_owner     ON queue   (owner_id) WHERE owner_id IS NOT NULL;
+CREATE INDEX account_owner   ON account (owner_id) WHERE owner_id IS NOT NULL;
+CREATE INDEX contact_owner   ON contact (owner_id) WHERE owner_id IS NOT NULL;
+CREATE INDEX contact_account ON contact (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX lead_owner      ON lead    (owner_id) WHERE owner_id IS NOT NULL;
 
 CREATE TABLE profile (
   profile_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -112,6 +117,7 @@ CREATE TABLE mailbox (
   CONSTRAINT mailbox_enabled CHECK (NOT enabled OR enabled_at IS NOT NULL),
   CONSTRAINT mailbox_folders CHECK (cardinality(folders) > 0)
 );
+CREATE INDEX mailbox_profile ON mailbox (profile_id);
 COMMENT ON COLUMN mailbox.secret_ref IS 'where the password is read from: file:/path or credential:name; never the password';
 COMMENT ON COLUMN mailbox.plus_token_digest IS 'sha256 of the secret plus-address token under which a forward mailbox knows this recipient';
 
@@ -121,6 +127,7 @@ CREATE TABLE mailbox_address (
   mailbox_id  bigint NOT NULL REFERENCES mailbox ON DELETE CASCADE,
   is_primary  boolean NOT NULL
 );
+CREATE INDEX mailbox_address_mailbox ON mailbox_address (mailbox_id);
 CREATE UNIQUE INDEX mailbox_address_primary ON mailbox_address (mailbox_id) WHERE is_primary;
 
 -- One account is watched by one mailbox only: same folder, or the maildrop (which is INBOX).
@@ -130,6 +137,7 @@ CREATE TABLE watched_folder (
   mailbox_id  bigint NOT NULL REFERENCES mailbox ON DELETE CASCADE,
   PRIMARY KEY (account, folder)
 );
+CREATE INDEX watched_folder_mailbox ON watched_folder (mailbox_id);
 COMMENT ON COLUMN watched_folder.account IS 'host/username, lower case';
 
 CREATE TABLE daemon (
@@ -154,6 +162,7 @@ CREATE TABLE lease (
 ) WITH (fillfactor = 50);
 COMMENT ON COLUMN lease.token IS 'fence: grows with each claim; every write of a poll compares it under FOR SHARE';
 CREATE INDEX lease_due ON lease (kind, next_at);
+CREATE INDEX lease_urgency ON lease (kind, (next_at - timestamptz '2000-01-01 00:00:00+00' - priority * interval '5 minutes'));
 
 CREATE TABLE mailbox_state (
   mailbox_id      bigint PRIMARY KEY REFERENCES mailbox ON DELETE CASCADE,

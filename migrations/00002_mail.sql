@@ -14,6 +14,7 @@ CREATE TABLE email (
 );
 COMMENT ON TABLE email IS 'the identity of a message, however often and wherever it was met; outlives its activity';
 COMMENT ON COLUMN email.variant IS '0: the first; above: another message that claims the same identity (conflict_of)';
+CREATE INDEX email_conflict ON email (conflict_of) WHERE conflict_of IS NOT NULL;
 CREATE INDEX email_message_id ON email (message_id_digest, email_id) WHERE message_id_digest IS NOT NULL;
 
 CREATE TABLE receipt (
@@ -46,7 +47,8 @@ CREATE TABLE receipt (
   CONSTRAINT receipt_disposition CHECK (disposition IS NULL OR (state = 'finished' AND raw_id IS NOT NULL)),
   CONSTRAINT receipt_dispose_at CHECK (disposition IS NULL OR disposition NOT IN ('due', 'copied') OR dispose_at IS NOT NULL)
 );
-CREATE UNIQUE INDEX receipt_imap ON receipt (folder_id, uidvalidity, uid) WHERE uid IS NOT NULL;
+-- Not partial: it is also what removes the receipts of a folder that is removed.
+CREATE UNIQUE INDEX receipt_imap ON receipt (folder_id, uidvalidity, uid);
 CREATE UNIQUE INDEX receipt_pop3 ON receipt (folder_id, unique_id_digest, generation, ordinal) WHERE unique_id_digest IS NOT NULL;
 CREATE INDEX receipt_open ON receipt (folder_id) WHERE is_open AND unique_id_digest IS NOT NULL;
 CREATE INDEX receipt_raw ON receipt (raw_id);
@@ -76,6 +78,7 @@ COMMENT ON TABLE item IS 'an original of a receipt, with an outcome of its own; 
 COMMENT ON COLUMN item.mailbox_id IS 'the recipient mailbox, as far as it is known';
 CREATE INDEX item_email ON item (email_id);
 CREATE INDEX item_raw ON item (raw_id);
+CREATE INDEX item_mailbox ON item (mailbox_id) WHERE mailbox_id IS NOT NULL;
 CREATE INDEX item_quarantined ON item (reason, receipt_id) WHERE outcome = 'quarantined';
 
 CREATE TABLE activity (
@@ -179,6 +182,7 @@ CREATE TABLE sighting (
 COMMENT ON COLUMN sighting.text_heads IS '8 octets of sha256 of the first 64 octets of the normalised text, of the first 128, and so on: they compare texts when the text itself is gone';
 COMMENT ON TABLE sighting IS 'one e-mail met in one mailbox; an identical copy in the same mailbox adds none';
 CREATE INDEX sighting_mailbox ON sighting (mailbox_id, seen_at DESC);
+CREATE INDEX sighting_via ON sighting (via_mailbox_id) WHERE via_mailbox_id IS NOT NULL;
 CREATE INDEX sighting_item ON sighting (receipt_id, ordinal);
 
 -- Kept by month and dropped by month.

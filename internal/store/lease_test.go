@@ -60,10 +60,10 @@ func inTx(t *testing.T, db *store.DB, fn func(ctx context.Context, tx pgx.Tx) er
 	}
 }
 
-func exec(t *testing.T, db *store.DB, sql string, args ...any) {
-	t.Helper()
-	if _, err := db.Pool().Exec(t.Context(), sql, args...); err != nil {
-		t.Fatalf("%s: %v", sql, err)
+func exec(tb testing.TB, db *store.DB, sql string, args ...any) {
+	tb.Helper()
+	if _, err := db.Pool().Exec(tb.Context(), sql, args...); err != nil {
+		tb.Fatalf("%s: %v", sql, err)
 	}
 }
 
@@ -202,6 +202,84 @@ func TestClaimLimitsHostsAndProfiles(t *testing.T) {
 	b := register(t, db)
 	if n := count(claim(t, b, 100, 4)); n["small.example.com"] != 1 || n["slow.example.com"] == 0 {
 		t.Errorf("second daemon: got %v, want 1 small and what is left of slow", n)
+	}
+}
+
+// crowd writes mailboxes that are due, each host with a profile of its own, with mailboxes of many priorities.
+func crowd(tb testing.TB, db *store.DB, mailboxes, hosts int) {
+	tb.Helper()
+	exec(tb, db, `
+		INSERT INTO profile (name, protocol, host, port, tls, max_connections)
+		SELECT 'p' || n, 'imap', 'h' || n, 993, 'implicit', 300 FROM generate_series(1, $1::int) n`, hosts)
+	exec(tb, db, `
+		INSERT INTO mailbox (name, kind, address, incoming, profile_id, username, secret_ref, enabled, enabled_at, priority)
+		SELECT 'm' || n, 'forward', 'm' || n || '@example.com', 'server_side', (SELECT min(profile_id) FROM profile) + n % $2::int,
+			'u' || n, 'file:/secret', true, now(), n * 7 % 21 - 10 FROM generate_series(1, $1::int) n`, mailboxes, hosts)
+	exec(tb, db, `
+		INSERT INTO lease (kind, target_id, next_at, priority)
+		SELECT 'mailbox', mailbox_id, now() - mailbox_id * 7919 % 3600 * interval '1 second', priority FROM mailbox`)
+	exec(tb, db, `ANALYZE`)
+}
+
+// However many are due, they come in the order of their urgency.
+func TestClaimKeepsOrderOfMany(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	crowd(t, db, 1500, 7)
+	rows, err := db.Pool().Query(t.Context(), `
+		SELECT target_id FROM lease ORDER BY priority + extract(epoch FROM now() - next_at) / 300 DESC, target_id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := register(t, db)
+	for _, n := range []int{1, 20, 1, 600, 50} {
+		got := ids(claim(t, d, n, 1000))
+		next := slices.Clone(want[:n])
+		slices.Sort(next)
+		if !slices.Equal(got, next) {
+			t.Errorf("claim of %d: got %v, want the next most urgent %v", n, got, next)
+		}
+		want = want[n:]
+	}
+}
+
+// However many of a busy host are more urgent, another host's mailbox is not kept waiting.
+func TestClaimPassesABusyHost(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	crowd(t, db, 1200, 1)
+	fast := polled(t, db, "fast", "fast.example.com")
+	d := register(t, db)
+	got := claim(t, d, 5, 3)
+	if n := len(got); n != 4 || !slices.Contains(ids(got), fast.ID) {
+		t.Errorf("got %+v, want three of the busy host and mailbox %d", got, fast.ID)
+	}
+	if more := claim(t, d, 5, 3); len(more) != 0 {
+		t.Errorf("at the host's limit: got %+v, want none", more)
+	}
+}
+
+func BenchmarkClaim(b *testing.B) {
+	db := pgtest.New(b)
+	crowd(b, db, 10_000, 200)
+	d, err := db.Register(b.Context(), "mail1", 4711, "test", leaseStale)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		leases, _, err := d.Claim(b.Context(), 1, 300)
+		if err != nil || len(leases) != 1 {
+			b.Fatalf("got %v and %v, want one", leases, err)
+		}
+		b.StopTimer()
+		if err := d.Release(b.Context(), leases[0], time.Hour); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
 	}
 }
 
