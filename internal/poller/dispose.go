@@ -3,7 +3,6 @@ package poller
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/mailbox"
@@ -27,13 +26,13 @@ func (r *run) dispose(ctx context.Context, folderIDs []int64) error {
 			if err != nil {
 				return err
 			}
-			confirmed, refused, err := r.disposeSome(ctx, due)
+			marked, refused, err := r.disposeSome(ctx, due)
 			if err != nil {
 				return err
 			}
 			stuck = append(stuck, refused)
-			// On POP3 Dispose ends the session; on IMAP a round that confirms nothing would be followed by the same.
-			if len(due) < disposeBatch || confirmed == 0 || r.mailbox.Profile.Protocol == mailbox.POP3 {
+			// On POP3 Dispose ends the session; a round after which nothing is marked would be followed by the same.
+			if len(due) < disposeBatch || marked == 0 || r.mailbox.Profile.Protocol == mailbox.POP3 {
 				break
 			}
 		}
@@ -41,9 +40,9 @@ func (r *run) dispose(ctx context.Context, folderIDs []int64) error {
 	return errors.Join(stuck...)
 }
 
-// disposeSome orders the dispositions that are due and writes how far they came. Refused is a refusal that does not go
+// disposeSome orders the dispositions that are due and marks how far they came. Refused is a refusal that does not go
 // away by itself, nil if there is none.
-func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (confirmed int, refused, err error) {
+func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (marked int, refused, err error) {
 	orders := r.orders(due)
 	if len(orders) == 0 {
 		return 0, nil, nil
@@ -58,30 +57,40 @@ func (r *run) disposeSome(ctx context.Context, due []receipt.Due) (confirmed int
 		answers, err = r.session.Dispose(ctx, orders)
 		return err
 	})
-	var left []source.Disposed
-	answers = slices.DeleteFunc(answers, func(d source.Disposed) bool {
-		if d.Done == source.DoneNot {
-			left = append(left, d)
+	var mark, left []source.Disposed
+	for _, d := range answers {
+		if d.Done != source.DoneNot {
+			mark = append(mark, d)
+			continue
 		}
-		return d.Done == source.DoneNot
-	})
-	if len(left) > 0 {
-		r.Log.Warn("copies on the server could not be disposed of: it is tried again", "mailbox_id", r.mailbox.ID,
-			"messages", len(left), "first_receipt_id", left[0].ReceiptID, "error", left[0].Err)
-	}
-	for _, d := range left {
+		left = append(left, d)
 		if refused == nil && fault.ClassOf(d.Err) == fault.Permanent {
 			refused = fault.Wrap(d.Err, "dispose of copies on the server")
 		}
 	}
-	if len(answers) > 0 { // also after an error: what was confirmed is confirmed
-		if err := r.Disposer.MarkDisposed(ctx, r.lease, answers); err != nil {
+	if len(left) > 0 {
+		r.Log.Warn("copies on the server could not be disposed of: it is tried again", "mailbox_id", r.mailbox.ID,
+			"messages", len(left), "first_receipt_id", left[0].ReceiptID, "error", left[0].Err)
+	}
+	confirmed := len(mark)
+	if err == nil && len(due) == disposeBatch { // others may wait behind them: let these wait a while
+		mark = append(mark, left...)
+	}
+	if len(mark) > 0 { // also after an error: what was confirmed is confirmed
+		if err := r.markDisposed(ctx, mark); err != nil {
 			return 0, nil, err
 		}
 	}
-	r.out.Disposed += len(answers)
-	r.progress += len(answers)
-	return len(answers), refused, err
+	r.out.Disposed += confirmed
+	r.progress += confirmed
+	return len(mark), refused, err
+}
+
+// markDisposed writes how far orders came, also when the poll's time is over meanwhile.
+func (r *run) markDisposed(ctx context.Context, answers []source.Disposed) error {
+	ctx, cancel := r.lasting(ctx)
+	defer cancel()
+	return r.Disposer.MarkDisposed(ctx, r.lease, answers)
 }
 
 // orders turns what is due into orders to this session. A message of a maildrop that this session's listing does not

@@ -121,13 +121,15 @@ type ledger struct {
 	postponed  []int64
 	epochs     int
 	due        []receipt.Due
-	dueOf      []int64 // the folders whose dispositions were asked for
+	dueNext    []receipt.Due // what is due once all of due is marked
+	dueOf      []int64       // the folders whose dispositions were asked for
 	batches    []pipeline.Batch
 	raws       []*source.Raw
 	marked     []source.Disposed
 	voided     []uint32
 	writeErr   error
 	onWrite    func()
+	slowly     time.Duration // how long a write takes
 }
 
 func (l *ledger) Cursors(context.Context, *mailbox.Mailbox) ([]mailbox.Cursor, error) {
@@ -163,6 +165,9 @@ func (l *ledger) Spool(_ context.Context, rawID, _, length int64, _ string) (*so
 
 func (l *ledger) DueDispositions(_ context.Context, folderID int64, _ int) ([]receipt.Due, error) {
 	l.dueOf = append(l.dueOf, folderID)
+	if l.dueNext != nil && len(l.marked) >= len(l.due) {
+		return l.dueNext, nil
+	}
 	return l.due, nil
 }
 
@@ -177,6 +182,11 @@ func (l *ledger) VoidDispositions(_ context.Context, _ mailbox.Lease, _ int64, v
 }
 
 func (l *ledger) Run(ctx context.Context, b pipeline.Batch) ([]receipt.Result, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(l.slowly):
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/mailbox"
@@ -82,10 +83,7 @@ func findUID(l source.Listing) func(*pipeline.Arrival) (shown, certain bool) {
 // findUniqueID looks for messages in a maildrop's listing and gives them their new numbers. One with another size is
 // another message.
 func findUniqueID(l source.Listing) func(*pipeline.Arrival) (shown, certain bool) {
-	refs := make(map[idKey]source.Ref, len(l.Refs))
-	for key, ref := range numbered(l.Refs) {
-		refs[key] = ref
-	}
+	refs := maps.Collect(numbered(l.Refs))
 	return func(a *pipeline.Arrival) (shown, certain bool) {
 		ref, ok := refs[idKey{receipt.UniqueIDDigest(a.Ref.UniqueID), a.Ordinal}]
 		if !ok || ref.Octets != a.Ref.Octets {

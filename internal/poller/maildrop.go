@@ -3,6 +3,7 @@ package poller
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"time"
 
@@ -19,8 +20,8 @@ type idKey struct {
 	ordinal int
 }
 
-// numbered calls yield with each ref of a maildrop's listing and its key.
-func numbered(refs []source.Ref) func(yield func(idKey, source.Ref) bool) {
+// numbered returns the refs of a maildrop's listing with their keys.
+func numbered(refs []source.Ref) iter.Seq2[idKey, source.Ref] {
 	return func(yield func(idKey, source.Ref) bool) {
 		ordinals := make(map[[16]byte]int, len(refs))
 		for _, ref := range refs {

@@ -171,6 +171,30 @@ func TestOnlyWhatTheServerConfirmedIsMarked(t *testing.T) {
 	}
 }
 
+// Hundreds that the server refuses every time must not keep the others of the folder from their turn. Fewer are tried at
+// every poll, so that their error stays to be seen.
+func TestRefusedDispositionsMakeRoom(t *testing.T) {
+	const batch = 500
+	for _, n := range []int{batch, batch - 1} {
+		s := &server{listing: source.Listing{UIDValidity: 7, UIDNext: 3}}
+		l := &ledger{cursor: mailbox.Cursor{Folder: "INBOX", UIDValidity: 7, UIDNext: 3, Listed: true}}
+		for i := range n {
+			l.due = append(l.due, receipt.Due{ReceiptID: int64(i + 1), Outcome: receipt.Recorded})
+			s.disposed = append(s.disposed, source.Disposed{ReceiptID: int64(i + 1), Err: errors.New("NO")})
+		}
+		l.dueNext = []receipt.Due{{ReceiptID: 1000, Outcome: receipt.Recorded}}
+		m := box(mailbox.IMAP)
+		m.Disposition = mailbox.Delete
+		if _, err := poll(t, newPoller(s, l, nil), m); err != nil {
+			t.Fatal(err)
+		}
+		ordered := slices.ContainsFunc(s.orders, func(o source.Order) bool { return o.ReceiptID == 1000 })
+		if full := n == batch; ordered != full || (len(l.marked) >= batch) != full {
+			t.Errorf("%d refused: the one behind them was ordered: %t, %d marked, want %t and all if so", n, ordered, len(l.marked), full)
+		}
+	}
+}
+
 func TestACopyThatIsNeverDisposedOfIsAnError(t *testing.T) {
 	for _, tt := range []struct {
 		class fault.Class

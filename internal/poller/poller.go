@@ -163,6 +163,9 @@ func (r *run) poll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
 	var failed []error
 	var read []int64
 	for _, c := range cursors {

@@ -10,17 +10,22 @@ import (
 )
 
 // baselineBatch is how many messages of a maildrop's start point are noted at once: they have no octets.
-const baselineBatch = 1000
+const baselineBatch = 5000
 
 // take fetches, decides and writes the work of one folder, batch by batch.
 func (r *run) take(ctx context.Context, w *work) error {
-	for chunk := range slices.Chunk(w.baseline, baselineBatch) {
-		if err := r.write(ctx, pipeline.Batch{FolderID: w.folderID, Arrivals: chunk}); err != nil {
+	closed := w.closed
+	for rest := w.baseline; len(rest) > 0; {
+		n := min(len(rest), baselineBatch)
+		b := pipeline.Batch{FolderID: w.folderID, Arrivals: rest[:n]}
+		if rest = rest[n:]; len(rest)+len(w.fetch) == 0 { // what comes in from now on is new
+			b.Closed, b.Cursor = closed, w.cursor.after(nil, true)
+		}
+		if err := r.write(ctx, b); err != nil {
 			return err
 		}
-		r.progress += len(chunk)
+		r.progress += n
 	}
-	closed := w.closed
 	for rest := w.fetch; len(rest) > 0; {
 		if r.late() && r.progress > 0 {
 			r.out.More = true
@@ -33,7 +38,7 @@ func (r *run) take(ctx context.Context, w *work) error {
 		}
 		rest, closed = rest[n:], nil
 	}
-	if len(w.fetch) > 0 {
+	if len(w.baseline)+len(w.fetch) > 0 {
 		return nil
 	}
 	if cursor := w.cursor.after(nil, true); cursor != nil || len(closed) > 0 {

@@ -166,7 +166,8 @@ func TestPostpone(t *testing.T) {
 	p := newPost(t)
 	raw := source.RawOf([]byte("x"))
 	written := p.write(t, p.ann, &receipt.Batch{FolderID: p.ann.folder, Receipts: []receipt.Receipt{
-		{Ref: ref(1), Raw: raw, Undecided: true, Tries: 1}, {Ref: ref(2), Raw: raw, Undecided: true, Tries: 1},
+		{Ref: ref(1), Raw: raw, Undecided: true, Tries: 1},
+		{Ref: ref(2), Raw: raw, Undecided: true, Tries: 1},
 		{Ref: ref(3), Raw: raw, Plan: receipt.Quarantined, Reason: receipt.Unreadable},
 	}})
 	stale := p.ann.lease
