@@ -196,6 +196,23 @@ func TestWritingSurvivesTheDeadline(t *testing.T) {
 			t.Errorf("cancelled: wrote %v", l.became())
 		}
 	})
+	synctest.Test(t, func(t *testing.T) { // nor while it writes
+		s := &slow{server: &server{listing: fifty()}}
+		l := &ledger{cursor: watched(1), slowly: 5 * time.Minute}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		time.AfterFunc(time.Minute, cancel)
+		begun := time.Now()
+		p := newPoller(s.server, l, func(o *poller.Options) {
+			o.Openers = map[mailbox.Protocol]poller.Opener{mailbox.IMAP: s}
+		})
+		if _, err := p.Poll(ctx, mailbox.Lease{}, box(mailbox.IMAP), mailbox.NewRegistry(nil)); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled while writing: got %v", err)
+		}
+		if took := time.Since(begun); took != time.Minute {
+			t.Errorf("cancelled while writing: took %s, want 1m", took)
+		}
+	})
 }
 
 // To wait for other polls is neither the server's nor the message's fault.
@@ -245,6 +262,9 @@ func TestTimeThatOneFolderUsedUp(t *testing.T) {
 		}
 		if !slices.Equal(folders, []int64{1, 1, 1, 1, 1}) {
 			t.Errorf("wrote to folders %v, want the five batches of the first", folders)
+		}
+		if len(s.since) != 1 {
+			t.Errorf("listed %d folders, want the first alone", len(s.since))
 		}
 	})
 }

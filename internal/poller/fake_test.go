@@ -77,6 +77,10 @@ func (s *server) Fetch(ctx context.Context, refs []source.Ref, _ int64, take fun
 		case "breaks":
 			s.open = false
 			return fault.New(fault.Transient, "closed_by_server", "", errors.New("EOF"))
+		case "last": // that this session hands out
+			s.open = false
+			return errors.Join(take(source.Fetched{Ref: ref, Raw: source.RawOf([]byte("Subject: last\r\n\r\n"))}),
+				fault.New(fault.Transient, "closed_by_server", "", errors.New("EOF")))
 		case "hangs": // until the poll's time is over
 			<-ctx.Done()
 			s.open = false
@@ -94,6 +98,9 @@ func (s *server) Fetch(ctx context.Context, refs []source.Ref, _ int64, take fun
 }
 
 func (s *server) Dispose(_ context.Context, orders []source.Order) ([]source.Disposed, error) {
+	if !s.open {
+		return nil, errors.New("dispose on a closed session")
+	}
 	s.orders = append(s.orders, orders...)
 	if s.disposed != nil || s.dispErr != nil {
 		return s.disposed, s.dispErr

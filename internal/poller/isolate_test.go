@@ -72,6 +72,15 @@ func TestAMessageThatIsAloneInItsBatch(t *testing.T) {
 			"",
 		},
 		{
+			"which proves nothing if it breaks too",
+			nil,
+			[]uint32{4, 9},
+			map[uint32]string{4: "breaks", 9: "breaks"},
+			9,
+			nil,
+			"closed_by_server",
+		},
+		{
 			"and one handed out before",
 			map[uint32]int64{1: 5 * mib, 2: 5 * mib},
 			[]uint32{1, 2},
@@ -152,6 +161,23 @@ func TestTheOthersOfABatchShareASession(t *testing.T) {
 	}
 	if s.opened != 4 {
 		t.Errorf("got %d log-ins, want 4: it broke one with others and three alone", s.opened)
+	}
+}
+
+// A server that hands out one message a session is slow, not broken.
+func TestAServerThatEndsEachSessionAfterAMessage(t *testing.T) {
+	behave := map[uint32]string{}
+	for uid := range uint32(8) {
+		behave[uid+1] = "last"
+	}
+	s := &server{listing: source.Listing{UIDValidity: 7, UIDNext: 9, Refs: imapRefs(7, 1, 2, 3, 4, 5, 6, 7, 8)}, behave: behave}
+	l := &ledger{cursor: watched(1)}
+	if _, err := poll(t, newPoller(s, l, nil), box(mailbox.IMAP)); err != nil {
+		t.Fatal(err)
+	}
+	expectBecame(t, "all", l, "1", "2", "3", "4", "5", "6", "7", "8")
+	if s.opened != 8 {
+		t.Errorf("got %d log-ins, want one for each message", s.opened)
 	}
 }
 
@@ -322,7 +348,7 @@ func renumber(l source.Listing, octets ...int64) source.Listing {
 
 // The folder after the one whose last message broke the session is read in a new one, and so are dispositions.
 func TestABrokenSessionIsNoOtherFoldersFault(t *testing.T) {
-	s := &server{listing: source.Listing{UIDValidity: 7, UIDNext: 3, Messages: 2, Refs: imapRefs(7, 1, 2)}, behave: map[uint32]string{2: "breaks"}}
+	s := &server{listing: source.Listing{UIDValidity: 7, UIDNext: 4, Messages: 3, Refs: imapRefs(7, 1, 2, 3)}, behave: map[uint32]string{2: "breaks"}}
 	l := &ledger{
 		cursor: watched(1), more: []mailbox.Cursor{{FolderID: 2, Folder: "Work", UIDValidity: 7, UIDNext: 1, Listed: true}},
 		due: []receipt.Due{{ReceiptID: 8, Outcome: receipt.Recorded}},
@@ -333,7 +359,7 @@ func TestABrokenSessionIsNoOtherFoldersFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expectBecame(t, "both folders", l, "1", "2:undeliverable", "1", "2:undeliverable")
+	expectBecame(t, "both folders", l, "1", "2:undeliverable", "3", "1", "2:undeliverable", "3")
 	if out.Disposed != 2 || len(s.orders) != 2 {
 		t.Errorf("disposed of %d, ordered %d, want 2", out.Disposed, len(s.orders))
 	}
