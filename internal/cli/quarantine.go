@@ -38,6 +38,8 @@ func reasonText(reason string) string {
 		return "the wrapper is cut short, the original is not whole"
 	case receipt.BoundaryCollision:
 		return "original and wrapper share a boundary, where it ends is not certain"
+	case receipt.TooManyParts:
+		return "the wrapper has more parts than are read: an original could be missed"
 	case receipt.Encrypted:
 		return "the wrapper is encrypted"
 	case receipt.UnknownRecipient:

@@ -40,7 +40,7 @@ func (o Original) Bytes(wrapper *eml.Message) []byte {
 // Unwrapped is what came out of a wrapper.
 type Unwrapped struct {
 	Originals []Original
-	Defect    receipt.Reason // why it must not be cut, then there are no Originals: boundary_collision, truncated or encrypted
+	Defect    receipt.Reason // why it must not be cut, then there are no Originals: too_many_parts, boundary_collision, truncated or encrypted
 	Trace     trace.Trace
 }
 
@@ -65,6 +65,10 @@ func Unwrap(m *eml.Message, spoolDir string) (Unwrapped, error) {
 	found := classify.Originals(m)
 	if len(found) == 0 && classify.Sealed(m) {
 		u.refuse("", receipt.Encrypted)
+		return u, nil
+	}
+	if m.Has(eml.DefectPartsLimit) || m.Has(eml.DefectDepthLimit) {
+		u.refuse("", receipt.TooManyParts)
 		return u, nil
 	}
 	for _, c := range found {

@@ -16,14 +16,29 @@ const maxParties = 2000
 // maxAttachments is how many attachments of one message are kept, for the same reason.
 const maxAttachments = 1000
 
-// compose makes the activity of an original from its view.
-func (p *Pipeline) compose(m *message, o *original, v *eml.View) *activity.Activity {
+// identityOf returns which e-mail an original claims to be. It takes only what the sender wrote: a server's date differs
+// from copy to copy.
+func identityOf(v *eml.View, a *activity.Activity) activity.Identity {
+	var from string
+	if len(v.From) > 0 {
+		from = v.From[0].Address
+	}
+	var date time.Time
+	if a.SentSource == activity.SentDate {
+		date = a.SentAt
+	}
+	return activity.IdentityOf(v.MessageID, from, date, v.Subject, v.Text)
+}
+
+// activityOf makes the activity of an original from its view.
+func (p *Pipeline) activityOf(m *message, o *original) *activity.Activity {
+	v := o.view
 	a := &activity.Activity{
 		ID: uuid.Must(uuid.NewV7()), Direction: "incoming", Class: string(o.class),
 		MailboxID: o.recipient.ID, OwnerID: o.recipient.OwnerID,
 		Subject: v.Subject, MessageID: v.MessageID, InReplyTo: v.InReplyTo, References: v.References,
 		Text: v.Text, HTML: p.html.clean(v.HTML), BodyTruncated: v.TextTruncated || v.HTMLTruncated,
-		Defects: v.Defects,
+		Defects: v.Defects, Correlations: o.correlations,
 	}
 	a.Parties, a.Defects = parties(o.recipient, v, a.Defects)
 	a.Attachments, a.Defects = attachments(v, a.Defects)

@@ -27,6 +27,7 @@ type message struct {
 	originals []*original
 	receipt   receipt.Receipt
 	trace     trace.Trace
+	at        trace.Stage // that works on it now
 }
 
 // original is one message inside a wrapper, or the message itself outside a forward mailbox.
@@ -45,6 +46,8 @@ type original struct {
 	how           string // why it is trusted
 	plan          receipt.Outcome
 	reason        receipt.Reason
+	view          *eml.View
+	correlations  []activity.Correlation
 	activity      *activity.Activity
 	identity      activity.Identity
 	content       activity.Content
@@ -82,7 +85,7 @@ func (o *original) sum(m *message) [sha256.Size]byte {
 // panicked notes that a stage fell over a message, and has it tried again later from our store. Its octets are written
 // in any case. Of the cause only the type is logged: it may hold text of the message.
 func (p *Pipeline) panicked(m *message, cause any) {
-	m.trace.Add(trace.Read, "stage_panicked", "tries", strconv.Itoa(m.arrival.Tries+1))
+	m.trace.Add(m.at, "stage_panicked", "tries", strconv.Itoa(m.arrival.Tries+1))
 	p.Log.Error("a stage panicked on a message", append(m.attrs(), "cause", fmt.Sprintf("%T", cause), "stack", string(debug.Stack()))...)
 	closeOwn([]*message{m})
 	m.retry(p.Tries, true)
@@ -91,7 +94,7 @@ func (p *Pipeline) panicked(m *message, cause any) {
 // failed notes that a stage could not do its work, which is no fault of the message, and has it tried again later from
 // our store.
 func (p *Pipeline) failed(m *message, cause error) {
-	m.trace.Add(trace.Read, "stage_failed")
+	m.trace.Add(m.at, "stage_failed")
 	p.Log.Error("a stage failed on a message: it is decided later", append(m.attrs(), "error", cause)...)
 	closeOwn([]*message{m})
 	m.retry(p.Tries, false)

@@ -1,12 +1,14 @@
-// Package pipeline takes mail from octets to records. A message's way is this file, read from top to bottom:
+// Package pipeline takes mail from octets to records. A message's way is Run and decide, in this file, read from top to
+// bottom; what each stage does stands in stages.go, and in record.go from correlate on:
 //
 //	read ▶ classify ▶ unwrap ▶ attribute ▶ trust ▶ accept ▶ correlate ▶ resolve ▶ record
 //
-// The stages up to correlate decide about one message at a time and have no I/O; resolve asks the party directory once
+// The stages up to correlate decide about one message at a time and have no I/O but the spool for originals too long for
+// the heap; resolve asks the party directory once
 // a batch; record is one transaction for the batch, guarded by the lease's token. Each stage takes what the one before
 // it found and adds to the trace.
 //
-// Invariants: no message is refused; a stage that panics costs its own message only; whatever is decided is written
+// Invariants: no message is refused; a stage up to correlate that panics costs its own message only; whatever is decided is written
 // together with the octets; a batch that cannot be written is written message by message, so that only the bad one
 // goes to quarantine.
 package pipeline
@@ -104,15 +106,10 @@ func (p *Pipeline) Run(ctx context.Context, b Batch) ([]receipt.Result, error) {
 	}
 	defer closeOwn(messages)
 	p.resolve(ctx, messages)
-	results, err := p.record(ctx, &b, messages)
-	if err != nil {
-		return nil, err
-	}
-	p.audit(ctx, &b, messages, results)
-	return results, nil
+	return p.record(ctx, &b, messages)
 }
 
-// decide takes one message through the stages that have no I/O. A panic in one of them costs this message a try.
+// decide takes one message through the stages that decide about it alone. A panic in one of them costs this message a try.
 func (p *Pipeline) decide(b *Batch, a *Arrival) (m *message) {
 	m = newMessage(b, a)
 	if a.Baseline || a.Raw == nil || a.HeaderOnly {
@@ -136,6 +133,7 @@ func (p *Pipeline) decide(b *Batch, a *Arrival) (m *message) {
 		p.trust(m, o)
 		p.accept(m, o)
 		p.correlate(m, o)
+		p.compose(m, o)
 	}
 	m.account()
 	return m

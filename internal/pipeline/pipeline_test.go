@@ -195,6 +195,15 @@ func TestSeveralOriginalsInOneWrapper(t *testing.T) {
 	}
 }
 
+func TestAWrapperOfTooManyPartsIsNotCut(t *testing.T) {
+	w := newWorld(t, nil)
+	many := strings.Replace(wrap("bo@example.com", passes, letter), "\n--outer--", strings.Repeat("\n--outer\nContent-Type: message/rfc822\n\nFrom: a@b.example\nSubject: x\n\ny", 2100)+"\n--outer--", 1)
+	r := w.run(w.box("forwarded"), many)[0]
+	if r.Outcome != receipt.Quarantined || r.Reason != receipt.TooManyParts {
+		t.Errorf("got %s %s with %d items", r.Outcome, r.Reason, len(r.Items))
+	}
+}
+
 func TestAStageThatPanicsCostsItsMessageATry(t *testing.T) {
 	w := newWorld(t, nil)
 	fwd := w.box("forwarded")
@@ -207,6 +216,9 @@ func TestAStageThatPanicsCostsItsMessageATry(t *testing.T) {
 	}
 	if got := w.text("SELECT state || ' ' || tries FROM receipt WHERE receipt_id = $1", results[1].ReceiptID); got != "stored 1" {
 		t.Errorf("the receipt is %q", got)
+	}
+	if steps := w.text("SELECT steps FROM trace WHERE receipt_id = $1", results[1].ReceiptID); !strings.Contains(steps, `"stage": "attribute"`) {
+		t.Errorf("the trace does not say which stage it was: %s", steps)
 	}
 	again := b.Arrivals[1]
 	again.ReceiptID, again.Tries = results[1].ReceiptID, 1

@@ -22,20 +22,22 @@ func (p *Pipeline) correlate(m *message, o *original) {
 	if o.plan != "" {
 		return
 	}
-	v := o.message.View()
+	m.at = trace.Correlate
+	o.view = o.message.View()
+	o.correlations = relate.Correlations(o.view.InReplyTo, o.view.References)
+}
+
+// compose makes what is recorded of an original: its activity, the identity that it claims, and the content by which
+// copies of it are known.
+func (p *Pipeline) compose(m *message, o *original) {
+	if o.plan != "" {
+		return
+	}
+	m.at = trace.Record
 	o.plan = receipt.Recorded
-	o.activity = p.compose(m, o, v)
-	o.activity.Correlations = relate.Correlations(v.InReplyTo, v.References)
-	var from string
-	if len(v.From) > 0 {
-		from = v.From[0].Address
-	}
-	var date time.Time // identity takes only what the sender wrote: a server's date differs from copy to copy
-	if o.activity.SentSource == activity.SentDate {
-		date = o.activity.SentAt
-	}
-	o.identity = activity.IdentityOf(v.MessageID, from, date, v.Subject, v.Text)
-	o.content = activity.ContentOf(o.sum(m), v.Text, o.activity.Attachments, o.authenticated, o.how)
+	o.activity = p.activityOf(m, o)
+	o.identity = identityOf(o.view, o.activity)
+	o.content = activity.ContentOf(o.sum(m), o.view.Text, o.activity.Attachments, o.authenticated, o.how)
 }
 
 // resolve asks the party directory, once for the batch, who the people are. When it cannot say, mail is recorded
@@ -76,17 +78,24 @@ func (p *Pipeline) record(ctx context.Context, b *Batch, messages []*message) ([
 		w.Receipts = append(w.Receipts, m.receipt)
 	}
 	results, err := p.Writer.Write(ctx, b.Lease, &w)
-	if err == nil || !p.Isolates(err) {
-		return results, err
+	if err == nil {
+		for i := range results {
+			p.audit(ctx, b, messages[i], &results[i])
+		}
+		return results, nil
+	}
+	if !p.Isolates(err) {
+		return nil, err
 	}
 	p.Log.Warn("a batch could not be written: its messages are written one by one", "mailbox_id", b.Mailbox.ID,
 		"folder_id", b.FolderID, "messages", len(messages), "error", err)
 	results = results[:0]
-	for _, r := range w.Receipts {
+	for i, r := range w.Receipts {
 		res, err := p.recordAlone(ctx, b, r)
 		if err != nil {
 			return nil, err
 		}
+		p.audit(ctx, b, messages[i], &res)
 		results = append(results, res)
 	}
 	_, err = p.Writer.Write(ctx, b.Lease, &receipt.Batch{FolderID: b.FolderID, Closed: b.Closed, Cursor: b.Cursor})
@@ -137,30 +146,27 @@ func (p *Pipeline) discard(ctx context.Context, messages []*message) {
 	}
 }
 
-// audit writes one line for each message's outcome.
-func (p *Pipeline) audit(ctx context.Context, b *Batch, messages []*message, results []receipt.Result) {
-	for i, res := range results {
-		if res.Outcome == "" {
-			continue
-		}
-		m := messages[i]
-		attrs := []any{
-			"outcome", res.Outcome, "mailbox_id", b.Mailbox.ID, "folder_id", b.FolderID, "receipt_id", res.ReceiptID,
-			"octets", m.arrival.Ref.Octets, "class", m.class.Class,
-		}
-		if m.arrival.Ref.UID != 0 {
-			attrs = append(attrs, "uid", m.arrival.Ref.UID)
-		}
-		if res.Reason != "" {
-			attrs = append(attrs, "reason", res.Reason)
-		}
-		for _, item := range res.Items {
-			if item.ActivityID != "" {
-				attrs = append(attrs, "activity_id", item.ActivityID)
-			}
-		}
-		p.Audit.InfoContext(ctx, "message", attrs...)
+// audit writes one line for a message's outcome.
+func (p *Pipeline) audit(ctx context.Context, b *Batch, m *message, res *receipt.Result) {
+	if res.Outcome == "" {
+		return
 	}
+	attrs := []any{
+		"outcome", res.Outcome, "mailbox_id", b.Mailbox.ID, "folder_id", b.FolderID, "receipt_id", res.ReceiptID,
+		"octets", m.arrival.Ref.Octets, "class", m.class.Class,
+	}
+	if m.arrival.Ref.UID != 0 {
+		attrs = append(attrs, "uid", m.arrival.Ref.UID)
+	}
+	if res.Reason != "" {
+		attrs = append(attrs, "reason", res.Reason)
+	}
+	for _, item := range res.Items {
+		if item.ActivityID != "" {
+			attrs = append(attrs, "activity_id", item.ActivityID)
+		}
+	}
+	p.Audit.InfoContext(ctx, "message", attrs...)
 }
 
 // account turns what the stages decided into the receipt that is written.

@@ -14,6 +14,7 @@ import (
 
 // read makes a view of the octets. It never refuses.
 func (p *Pipeline) read(m *message) {
+	m.at = trace.Read
 	m.outer = eml.Read(m.arrival.Raw.Bytes(), p.Limits)
 	parts := 0
 	for range m.outer.Walk() {
@@ -25,6 +26,7 @@ func (p *Pipeline) read(m *message) {
 
 // classify says what kind of message it is, by structure and header fields alone.
 func (p *Pipeline) classify(m *message) {
+	m.at = trace.Classify
 	m.class = classify.Classify(m.outer)
 	m.trace.Add(trace.Classify, "class", "class", string(m.class.Class), "reason", m.class.Reason)
 }
@@ -32,6 +34,7 @@ func (p *Pipeline) classify(m *message) {
 // unwrap finds the originals: in a forward mailbox those that the wrapper holds, elsewhere the message itself. The error
 // is about spooling a long original, never about the message.
 func (p *Pipeline) unwrap(m *message) error {
+	m.at = trace.Unwrap
 	if m.batch.Mailbox.Kind != mailbox.Forward {
 		m.originals = []*original{{
 			ordinal: 1, raw: m.arrival.Raw, octets: m.arrival.Raw.Octets(), message: m.outer,
@@ -101,6 +104,7 @@ func notUnwrapped(c classify.Result) (plan receipt.Outcome, reason receipt.Reaso
 
 // attribute finds the recipient mailbox by evidence, the strongest first. Outside a forward mailbox it is known.
 func (p *Pipeline) attribute(m *message, o *original) {
+	m.at = trace.Attribute
 	if m.batch.Mailbox.Kind != mailbox.Forward {
 		return
 	}
@@ -116,6 +120,7 @@ func (p *Pipeline) attribute(m *message, o *original) {
 // sender proves something about one recipient only. What cannot be attributed is judged too: a person who looks at the
 // quarantine wants to know.
 func (p *Pipeline) trust(m *message, o *original) {
+	m.at = trace.Trust
 	if m.batch.Mailbox.Kind != mailbox.Forward {
 		return
 	}
@@ -129,6 +134,7 @@ func (p *Pipeline) trust(m *message, o *original) {
 
 // accept asks the recipient mailbox's filter.
 func (p *Pipeline) accept(m *message, o *original) {
+	m.at = trace.Accept
 	if o.plan != "" {
 		return
 	}

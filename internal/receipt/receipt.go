@@ -45,6 +45,7 @@ const (
 	NoOriginal        Reason = "no_original"        // in a forward mailbox, and holds no original
 	Truncated         Reason = "truncated"          // the wrapper is cut: the original is not whole
 	BoundaryCollision Reason = "boundary_collision" // original and wrapper share a boundary: where it ends is not certain
+	TooManyParts      Reason = "too_many_parts"     // the wrapper has more parts, or deeper ones, than are read: an original could be missed
 	Encrypted         Reason = "encrypted"          // the wrapper is encrypted
 	UnknownRecipient  Reason = "unknown_recipient"  // whose mail it is could not be found
 	EvidenceConflict  Reason = "evidence_conflict"  // strong evidence names two recipients

@@ -46,7 +46,7 @@ func TestArgumentsAreBoundedAndFitForText(t *testing.T) {
 
 // TestEveryCodeHasItsText reads the code that makes steps: a code without a text would be shown bare.
 func TestEveryCodeHasItsText(t *testing.T) {
-	add := regexp.MustCompile(`(?:\.Add\(|\.AddItem\([^,]+, )trace\.[A-Z]\w+, "(\w+)"`)
+	add := regexp.MustCompile(`(?:\.Add\(|\.AddItem\([^,]+, )(?:trace\.[A-Z]\w+|m\.at), "(\w+)"`)
 	found := 0
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
