@@ -13,13 +13,13 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install what demo needs (PostgreSQL's binaries), by apt, saying so first
-	@tools/setup.sh postgresql
+	@tools/setup.sh postgresql >&2
 
 setup-test: ## install what test needs (PostgreSQL, Dovecot), by apt, saying so first
 	@tools/setup.sh postgresql dovecot
 
 build: ## build bin/postroom, static
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/postroom ./cmd/postroom
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/postroom ./cmd/postroom
 
 demo: setup build ## run the daemon on sample servers and mail, with a database of its own, until Ctrl-C
 	@$(BIN)/postroom demo $(DEMO)

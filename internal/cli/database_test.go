@@ -137,10 +137,16 @@ func TestMailboxShow(t *testing.T) {
 	o := newOffice(t)
 	r := o.run(t, "mailbox", "show", "support")
 	r.wants(t, cli.Done, "support (queue, id 2)", "pop3 on pop.corp.example", "delete after 24h0m0s", "the server refused the password (login_refused, auth)",
-		"write the new password to the file", "1 duplicate", "1 server copies to be dealt with", "FOLDER")
+		"write the new password to the file", "1 duplicate", "1 server copy to be dealt with", "4 failures in a row", "FOLDER")
 	r = o.run(t, "mailbox", "show", "1")
 	r.wants(t, cli.Done, "alice@corp.example, a@corp.example", "1 recorded, 0 duplicate, 1 ignored, 1 quarantined, 1 to be decided, 1 from before", "INBOX")
 	o.run(t, "mailbox", "show", "nobody").wants(t, cli.Failed, `mailbox "nobody": no such record`, "postroom mailbox list")
+	o.exec(t, `UPDATE folder_cursor SET start_at = '0001-01-01 00:00:00Z' WHERE folder_id = 1`)
+	o.run(t, "mailbox", "show", "alice").wants(t, cli.Done, "  all\n")
+	alice := decode[struct{ Folders []map[string]any }](t, o.run(t, "mailbox", "show", "alice", "--output", "json").out)
+	if at, ok := alice.Folders[0]["start_at"]; !ok || at != nil {
+		t.Errorf("start: all: got start_at %v, want null", at)
+	}
 	got := decode[map[string]any](t, o.run(t, "mailbox", "show", "bob", "--output", "json").out)
 	if got["name"] != "bob" || got["state"] != "passive" || len(got["folders"].([]any)) != 0 {
 		t.Errorf("got %+v", got)
@@ -154,8 +160,8 @@ func TestStatus(t *testing.T) {
 		t.Errorf("got exit code %d and %q, want 1 and the reason on standard output", r.code, r.err)
 	}
 	r.code = cli.Done
-	r.wants(t, cli.Done, "1 alive, 1 stale", "5: 1 ok, 1 new, 1 failing, 1 passive, 1 disabled", "support is 2h 59m behind: the server refused the password",
-		"3: 2 untrusted, 1 too_large", "needs you:", "support: the server refused the password (login_refused)", "hint: write the new password")
+	r.wants(t, cli.Done, "1 alive, 1 stale", "5: 1 ok, 1 new, 1 failing, 1 passive, 1 disabled", "failing:\n  support: the server refused the password (login_refused, auth)\n    4 failures since ", ", behind 2h 59m, next try ", "\n    hint: write the new password",
+		"3: 2 untrusted, 1 too_large", "needs you:\n  support: the server refused the password (login_refused, auth)\n    hint: write the new password")
 	r.fits(t)
 
 	type problem struct{ Code, Mailbox, Hint string }
@@ -180,6 +186,9 @@ func TestStatus(t *testing.T) {
 	if code, got := problems(); code != cli.Done || !got.OK || len(got.Behind) != 1 || got.Problems == nil {
 		t.Errorf("10 minutes behind, and mail in quarantine: got %d %+v, want ok", code, got)
 	}
+	o.exec(t, `UPDATE mailbox_state SET error_text = E'refused A\nrefused B', failures = 1 WHERE mailbox_id = 2`)
+	o.run(t, "status").wants(t, cli.Done, "failing:\n  support: refused A; refused B (connect_refused, transient)\n    1 failure since ", "hint: write the new password",
+		"nothing needs you: what fails is tried again")
 	o.exec(t, `UPDATE daemon SET heartbeat_at = now() - interval '1 minute'`)
 	if code, got := problems(); code != cli.Failed || len(got.Problems) != 1 || got.Problems[0].Code != "no_daemon" {
 		t.Errorf("no daemon: got %d %+v, want no_daemon alone", code, got)
@@ -218,7 +227,7 @@ func TestAttachment(t *testing.T) {
 		t.Errorf("got %q, %v in the file; want the same", written, err)
 	}
 	o.run(t, "activity", "attachment", activityID, "1", "-o", path).wants(t, cli.Failed, "exists already", "hint: name another file")
-	o.run(t, "activity", "attachment", activityID, "2").wants(t, cli.Failed, "no such record")
+	o.run(t, "activity", "attachment", activityID, "99").wants(t, cli.Failed, "activity "+activityID+", attachment 99: no such record", "lists its attachments")
 
 	o.exec(t, `UPDATE attachment SET sha256 = sha256('x')`)
 	path += ".2"
@@ -254,6 +263,7 @@ func TestFind(t *testing.T) {
 	r := o.run(t, "find", "--address", "ann@CUSTOMER.example")
 	r.wants(t, cli.Done, activityID)
 	r.fits(t)
+	o.run(t, "find", "--since", "0001-01-01").wants(t, cli.Done, activityID)
 	o.run(t, "find", "--message-id", "two@customer.example").wants(t, cli.Done, "(deleted) 00000000")
 	r = o.run(t, "find", "--address", "nobody@x", "--output", "json")
 	r.wants(t, cli.Failed, "nothing was found", "hint: ")
@@ -292,12 +302,15 @@ func TestQuarantine(t *testing.T) {
 
 func TestPollNow(t *testing.T) {
 	o := newOffice(t)
-	o.run(t, "mailbox", "poll", "support", "--now").wants(t, cli.Done, "support is due now\n")
+	o.run(t, "mailbox", "poll", "support").wants(t, cli.Done, "support is due now\n")
 	var due bool
 	if err := o.db.Pool().QueryRow(t.Context(), `SELECT next_at <= clock_timestamp() FROM lease WHERE target_id = 2`).Scan(&due); err != nil || !due {
 		t.Errorf("got due %v, %v; want true", due, err)
 	}
-	o.run(t, "mailbox", "poll", "bob").wants(t, cli.Failed, "is not polled", "hint: ")
+	for name, why := range map[string]string{"bob": `mailbox "bob" (id 4) is not polled: its mail comes by a forward mailbox`, "carol": `mailbox "carol" (id 5) is not polled: it is disabled`} {
+		o.run(t, "mailbox", "poll", name).wants(t, cli.Failed, why, "hint: ")
+		o.run(t, "mailbox", "poll", name, "--wait").wants(t, cli.Failed, why, "hint: ")
+	}
 	o.run(t, "mailbox", "poll", "nobody").wants(t, cli.Failed, "no such record")
 	o.run(t, "mailbox", "poll", "alice", "--wait", "--timeout", "150ms").wants(t, cli.Failed, "did not end within 150ms", "hint: ")
 	o.exec(t, `UPDATE daemon SET heartbeat_at = now() - interval '1 minute'`)
@@ -343,12 +356,12 @@ func TestPollAndWait(t *testing.T) {
 	}
 
 	wait := background(func(l mailbox.Lease) (time.Duration, error) { return o.db.PollSucceeded(t.Context(), l) })
-	r := o.run(t, "mailbox", "poll", "alice", "--now", "--wait")
+	r := o.run(t, "mailbox", "poll", "alice", "--wait")
 	wait()
 	r.wants(t, cli.Done, "alice was polled: 0 recorded, 0 duplicate, 0 ignored, 0 quarantined, 0 to be decided\n")
 
 	wait = background(func(l mailbox.Lease) (time.Duration, error) { return o.db.PollFailed(t.Context(), l, errRefused) })
-	r = o.run(t, "mailbox", "poll", "alice", "--now", "--wait", "--output", "json")
+	r = o.run(t, "mailbox", "poll", "alice", "--wait", "--output", "json")
 	wait()
 	got := decode[map[string]any](t, r.out)
 	if r.code != cli.Failed || got["ok"] != false || got["error_code"] != "login_refused" || got["error_hint"] != "mend the password" {
@@ -365,7 +378,7 @@ func TestApply(t *testing.T) {
 	}
 	r := apply("--dry-run")
 	if r.code != cli.Done {
-		t.Skipf("the example names files that are not here: %s", r.err)
+		t.Fatalf("the example that is shipped cannot be applied: %s", r.err)
 	}
 	r.wants(t, cli.Done, "nothing was changed: --dry-run")
 	apply().wants(t, cli.Done, "+ mailbox")

@@ -155,14 +155,18 @@ func (d *mailboxDetail) text() string {
 	}
 	if d.ErrorText != "" {
 		f.add("error", "%s (%s, %s)", d.ErrorText, d.ErrorCode, d.ErrorClass)
-		f.add("since", "%s, %d failures in a row", at(d.ErrorSince), d.Failures)
+		in := ""
+		if d.Failures > 1 {
+			in = " in a row"
+		}
+		f.add("since", "%s, %s%s", at(d.ErrorSince), count(d.Failures, "failure", "failures"), in)
 		f.add("hint", "%s", d.ErrorHint)
 	}
 	r := d.Receipts
 	f.add("receipts", "%d recorded, %d duplicate, %d ignored, %d quarantined, %d to be decided, %d from before the start",
 		r.Recorded, r.Duplicate, r.Ignored, r.Quarantined, r.Stored, r.Baseline)
 	if r.Due+r.Copied > 0 {
-		f.add("pending", "%d server copies to be dealt with, %d copied and to be deleted", r.Due, r.Copied)
+		f.add("pending", "%s to be dealt with, %d copied and to be deleted", count(int(r.Due), "server copy", "server copies"), r.Copied)
 	}
 	f.add("met here", "%d e-mails%s", d.Met.Sightings, prefixed(", last ", at(d.Met.LastAt)))
 	text := f.b.String()
@@ -171,7 +175,11 @@ func (d *mailboxDetail) text() string {
 	}
 	t := table{header: []string{"FOLDER", "MESSAGES", "UIDVALIDITY", "NEXT UID", "MISSED", "LISTED", "START"}}
 	for _, c := range d.Folders {
-		t.add(c.Name, number(c.Messages), number(c.UIDValidity), number(c.UIDNext), strconv.FormatInt(c.Missed, 10), at(c.ListedAt), at(&c.StartAt))
+		start := "all"
+		if c.StartAt != nil {
+			start = at(c.StartAt)
+		}
+		t.add(c.Name, number(c.Messages), number(c.UIDValidity), number(c.UIDNext), strconv.FormatInt(c.Missed, 10), at(c.ListedAt), start)
 	}
 	return text + "\n" + t.String()
 }

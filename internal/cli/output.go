@@ -175,6 +175,14 @@ func at(t *time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05")
 }
 
+// count shows how many there are: 1 failure, 2 failures.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}
+
 // ago shows a duration in its two largest units.
 func ago(d time.Duration) string {
 	d = d.Round(time.Second)
@@ -212,10 +220,19 @@ func octets(n int64) string {
 }
 
 // since reads an instant of --since: a duration back from now (90m, 24h, 7d), a date, or RFC 3339; "" is zero.
+// What lies before 1970 is 1970: no mail is older.
 func since(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
+	t, err := instant(s, now)
+	if epoch := time.Unix(0, 0); err == nil && t.Before(epoch) {
+		t = epoch.In(now.Location())
+	}
+	return t, err
+}
+
+func instant(s string, now time.Time) (time.Time, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
 			return now.AddDate(0, 0, -int(n)), nil

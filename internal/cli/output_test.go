@@ -85,6 +85,8 @@ func TestSince(t *testing.T) {
 		"90m":                       now.Add(-90 * time.Minute),
 		"7d":                        now.AddDate(0, 0, -7),
 		"2026-11-01":                time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
+		"0001-01-01":                time.Unix(0, 0),
+		"0000-01-01T00:00:00+02:00": time.Unix(0, 0),
 		"2026-11-01T10:00:00+02:00": time.Date(2026, 11, 1, 8, 0, 0, 0, time.UTC),
 	} {
 		if got, err := since(s, now); err != nil || !got.Equal(want) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/postroom/postroom/internal/config"
 	"github.com/postroom/postroom/internal/fault"
+	"github.com/postroom/postroom/internal/mailbox"
 	"github.com/postroom/postroom/internal/store"
 )
 
@@ -17,18 +18,15 @@ import (
 const lookEvery = 100 * time.Millisecond
 
 func (a *app) pollCommand() *cobra.Command {
-	var now, wait bool
+	var wait bool
 	var timeout time.Duration
 	c := a.command(spec{
 		use: "poll NAME", short: "Make a mailbox due at once",
 		long: `Asks the daemons to poll a mailbox as soon as one has a free worker. A poll that runs already is followed by another
 one. With --wait the command ends when that poll has, prints what came of it, and exits 1 if it failed.`,
-		example: "  postroom mailbox poll support --now\n  postroom mailbox poll support --now --wait --timeout 2m",
+		example: "  postroom mailbox poll support\n  postroom mailbox poll support --wait --timeout 2m",
 		args:    cobra.ExactArgs(1),
 		run: func(ctx context.Context, args []string) error {
-			if !now {
-				return misused("there is nothing to do with --now=false")
-			}
 			if timeout <= 0 {
 				return misused("--timeout must be longer than 0s")
 			}
@@ -37,7 +35,6 @@ one. With --wait the command ends when that poll has, prints what came of it, an
 			})
 		},
 	})
-	c.Flags().BoolVar(&now, "now", true, "at once; there is no other time")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until the poll has ended and print its result")
 	c.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait, with its unit")
 	return c
@@ -59,6 +56,9 @@ type pollResult struct {
 func (a *app) poll(ctx context.Context, db *store.DB, cfg *config.Config, name string, wait bool, timeout time.Duration) error {
 	m, err := db.Mailbox(ctx, name)
 	if err != nil {
+		return err
+	}
+	if err := mayPoll(m); err != nil {
 		return err
 	}
 	var mark store.PollMark
@@ -83,6 +83,22 @@ func (a *app) poll(ctx context.Context, db *store.DB, cfg *config.Config, name s
 		}
 	}
 	return a.printPoll(r)
+}
+
+// mayPoll fails if the mailbox is not one that is polled.
+func mayPoll(m *mailbox.Mailbox) error {
+	var hint, why string
+	switch {
+	case m.Incoming == mailbox.ForwardMailbox:
+		hint, why = "poll the forward mailbox", "its mail comes by a forward mailbox"
+	case m.Incoming != mailbox.ServerSide:
+		hint, why = "apply it with a profile to poll it", "incoming is "+string(m.Incoming)
+	case !m.Enabled:
+		hint, why = "apply it with enabled: true", "it is disabled"
+	default:
+		return nil
+	}
+	return fault.New(fault.Permanent, "not_polled", hint, fmt.Errorf("mailbox %q (id %d) is not polled: %s", m.Name, m.ID, why))
 }
 
 // anyDaemon fails if no daemon lives, because nobody would poll.

@@ -99,16 +99,13 @@ func databaseURL(ctx context.Context, cfg *config.Config) (url string, stop func
 	if url != "" {
 		return url, nothing, nil
 	}
-	if url, ok := pgserver.Running(cfg.DatabaseDir()); ok {
-		return url, nothing, nil
-	}
-	server, err := pgserver.Start(ctx, pgserver.Options{Dir: cfg.DatabaseDir(), Durable: true})
+	url, done, err := pgserver.Use(ctx, pgserver.Options{Dir: cfg.DatabaseDir(), Durable: true, Wait: pgserver.DefaultWait})
 	if err != nil {
 		return "", nil, err
 	}
-	return server.URL(), func() error {
+	return url, func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		return server.Stop(ctx)
+		return done(ctx)
 	}, nil
 }

@@ -16,7 +16,8 @@ import (
 
 const (
 	behindTooLong = time.Hour // a person should know, even if the fault may go away by itself
-	mostBehind    = 10        // mailboxes that status names
+	mostBehind    = 10        // mailboxes that status names as behind
+	mostFailing   = 20        // mailboxes that status names as failing
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -36,17 +37,20 @@ type overview struct {
 	Problems    []problem           `json:"problems"`
 	Daemons     []daemonView        `json:"daemons"`
 	Mailboxes   moodCounts          `json:"mailboxes"`
-	Behind      []store.MailboxView `json:"behind"` // the most behind, up to 10
-	Failing     []store.MailboxView `json:"failing"`
+	Behind      []store.MailboxView `json:"behind"`  // the most behind, up to 10
+	Failing     []store.MailboxView `json:"failing"` // the most behind of them, up to 20; mailboxes.failing counts all
 	Quarantined int64               `json:"quarantined"`
 	Quarantine  []quarantineCount   `json:"quarantine"`
 	Durable     bool                `json:"durable"`
 	DurableWhy  string              `json:"durable_why"` // why not
+
+	refused []store.MailboxView // those that fail in a way that does not go away by itself, all of them
 }
 
 // problem is something for which a person is needed.
 type problem struct {
 	Code    string `json:"code"`
+	Class   string `json:"class"` // of the mailbox's last failure, "" without one
 	Mailbox string `json:"mailbox"`
 	Text    string `json:"text"`
 	Hint    string `json:"hint"`
@@ -140,7 +144,12 @@ func (o *overview) count(views []store.MailboxView) {
 			o.Mailboxes.New++
 		case store.MoodFailing:
 			o.Mailboxes.Failing++
-			o.Failing = append(o.Failing, v)
+			if len(o.Failing) < mostFailing {
+				o.Failing = append(o.Failing, v)
+			}
+			if class := fault.Class(v.ErrorClass); class == fault.Auth || class == fault.Permanent {
+				o.refused = append(o.refused, v)
+			}
 		case store.MoodPassive:
 			o.Mailboxes.Passive++
 		case store.MoodDisabled:
@@ -157,12 +166,10 @@ func (o *overview) judge() {
 	polled := o.Mailboxes.OK + o.Mailboxes.New + o.Mailboxes.Failing
 	alive := slices.ContainsFunc(o.Daemons, func(d daemonView) bool { return d.Alive })
 	if polled > 0 && !alive {
-		o.Problems = append(o.Problems, problem{Code: "no_daemon", Text: fmt.Sprintf("no daemon is running, %d mailboxes are not polled", polled), Hint: "start postroom serve"})
+		o.Problems = append(o.Problems, problem{Code: "no_daemon", Text: fmt.Sprintf("no daemon is running, so nobody polls %s", count(polled, "mailbox", "mailboxes")), Hint: "start postroom serve"})
 	}
-	for _, v := range o.Failing {
-		if class := fault.Class(v.ErrorClass); class == fault.Auth || class == fault.Permanent {
-			o.Problems = append(o.Problems, problem{Code: v.ErrorCode, Mailbox: v.Name, Text: v.ErrorText, Hint: v.ErrorHint})
-		}
+	for _, v := range o.refused {
+		o.Problems = append(o.Problems, problem{Code: v.ErrorCode, Class: v.ErrorClass, Mailbox: v.Name, Text: v.ErrorText, Hint: v.ErrorHint})
 	}
 	for _, v := range o.Behind {
 		late := time.Duration(v.BehindSeconds) * time.Second
@@ -170,7 +177,7 @@ func (o *overview) judge() {
 		if late <= behindTooLong || told || !alive {
 			continue
 		}
-		p := problem{Code: "mailbox_behind", Mailbox: v.Name, Text: ago(late) + " behind", Hint: v.ErrorHint}
+		p := problem{Code: "mailbox_behind", Class: v.ErrorClass, Mailbox: v.Name, Text: ago(late) + " behind", Hint: v.ErrorHint}
 		if v.ErrorText != "" {
 			p.Text += ": " + v.ErrorText
 		}
@@ -181,6 +188,32 @@ func (o *overview) judge() {
 
 func (o *overview) text() string {
 	var f fields
+	o.daemonsText(&f)
+	m := o.Mailboxes
+	f.add("mailboxes", "%d: %d ok, %d new, %d failing, %d passive, %d disabled", m.Total, m.OK, m.New, m.Failing, m.Passive, m.Disabled)
+	for _, v := range o.Behind {
+		if v.State != store.MoodFailing { // those are named below
+			f.line("  %s is %s behind: waits for its turn", v.Name, behind(&v))
+		}
+	}
+	o.failingText(&f)
+	var held []string
+	for _, q := range o.Quarantine {
+		held = append(held, fmt.Sprintf("%d %s", q.Count, q.Reason))
+	}
+	f.add("quarantine", "%d%s", o.Quarantined, prefixed(": ", strings.Join(held, ", ")))
+	if o.Quarantined > 0 {
+		f.line("  hint: postroom quarantine list")
+	}
+	if !o.Durable {
+		f.add("durability", "%s", o.DurableWhy)
+		f.line("  a crash may lose what was recorded, so nothing is deleted or moved on servers")
+	}
+	o.problemsText(&f)
+	return f.b.String()
+}
+
+func (o *overview) daemonsText(f *fields) {
 	alive := 0
 	for _, d := range o.Daemons {
 		if d.Alive {
@@ -195,38 +228,53 @@ func (o *overview) text() string {
 		}
 		f.line("  %s, process %d, version %s, since %s, %s", d.Host, d.PID, d.Version, at(&d.StartedAt), state)
 	}
-	m := o.Mailboxes
-	f.add("mailboxes", "%d: %d ok, %d new, %d failing, %d passive, %d disabled", m.Total, m.OK, m.New, m.Failing, m.Passive, m.Disabled)
-	for _, v := range o.Behind {
-		why := note(&v)
-		if why == "" {
-			why = "waits for its turn"
+}
+
+// failingText names the mailboxes that fail, also those whose fault may go away by itself.
+func (o *overview) failingText(f *fields) {
+	if len(o.Failing) == 0 {
+		return
+	}
+	f.line("failing:")
+	for _, v := range o.Failing {
+		f.line("  %s: %s (%s, %s)", v.Name, v.ErrorText, v.ErrorCode, v.ErrorClass)
+		f.line("    %s%s%s%s", count(v.Failures, "failure", "failures"), prefixed(" since ", at(v.ErrorSince)), prefixed(", behind ", behind(&v)), nextTry(&v))
+		if v.ErrorHint != "" {
+			f.line("    hint: %s", v.ErrorHint)
 		}
-		f.line("  %s is %s behind: %s", v.Name, behind(&v), why)
 	}
-	var held []string
-	for _, q := range o.Quarantine {
-		held = append(held, fmt.Sprintf("%d %s", q.Count, q.Reason))
+	if more := o.Mailboxes.Failing - len(o.Failing); more > 0 {
+		f.line("  … and %d more: postroom mailbox list", more)
 	}
-	f.add("quarantine", "%d%s", o.Quarantined, prefixed(": ", strings.Join(held, ", ")))
-	if o.Quarantined > 0 {
-		f.line("  hint: postroom quarantine list")
+}
+
+func nextTry(v *store.MailboxView) string {
+	if v.Polling {
+		return ", polling now"
 	}
-	if !o.Durable {
-		f.add("durability", "%s", o.DurableWhy)
-		f.line("  a crash may lose what was recorded, so nothing is deleted or moved on servers")
-	}
+	return prefixed(", next try ", at(v.NextPollAt))
+}
+
+// problemsText says what a person is needed for.
+func (o *overview) problemsText(f *fields) {
 	if o.OK {
-		f.line("nothing needs you")
-		return f.b.String()
+		text := "nothing needs you"
+		if o.Mailboxes.Failing > 0 {
+			text += ": what fails is tried again"
+		}
+		f.line("%s", text)
+		return
 	}
 	f.line("")
 	f.line("needs you:")
-	for _, p := range o.Problems {
-		f.line("  %s%s (%s)", prefixed("", p.Mailbox)+map[bool]string{true: ": "}[p.Mailbox != ""], p.Text, p.Code)
+	for i, p := range o.Problems {
+		if i == mostFailing {
+			f.line("  … and %d more: postroom status --output json", len(o.Problems)-i)
+			break
+		}
+		f.line("  %s%s (%s%s)", prefixed("", p.Mailbox)+map[bool]string{true: ": "}[p.Mailbox != ""], p.Text, p.Code, prefixed(", ", p.Class))
 		if p.Hint != "" {
 			f.line("    hint: %s", p.Hint)
 		}
 	}
-	return f.b.String()
 }

@@ -2,9 +2,12 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/postroom/postroom/internal/fault"
 )
 
 // ActivityView is an activity in a list.
@@ -153,7 +156,8 @@ func (db *DB) Attachment(ctx context.Context, activityID uuid.UUID, ordinal int)
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, noRecord("activity", activityID.String()+" with this attachment")
+		return nil, fault.New(fault.Permanent, "no_record", "postroom activity show ID lists its attachments",
+			fmt.Errorf("activity %s, attachment %d: %w", activityID, ordinal, ErrNoRecord))
 	}
 	return &list[0], nil
 }

@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/postroom/postroom/internal/fault"
 )
 
 // MailboxView is a mailbox as an admin sees it in a list.
@@ -25,7 +28,7 @@ type MailboxView struct {
 	NextPollAt    *time.Time  `json:"next_poll_at"`
 	ErrorClass    string      `json:"error_class"` // "" when the last poll went well, as the four below
 	ErrorCode     string      `json:"error_code"`
-	ErrorText     string      `json:"error_text"`
+	ErrorText     string      `json:"error_text"` // several errors: separated by "; "
 	ErrorHint     string      `json:"error_hint"`
 	ErrorSince    *time.Time  `json:"error_since"`
 }
@@ -64,7 +67,7 @@ func (db *DB) MailboxViews(ctx context.Context, staleAfter time.Duration) ([]Mai
 				ELSE 0 END AS behind,
 			s.last_poll_at, s.last_success_at,
 			CASE WHEN m.enabled AND m.incoming = 'server_side' THEN l.next_at END,
-			coalesce(s.error_class, ''), coalesce(s.error_code, ''), coalesce(s.error_text, ''), coalesce(s.error_hint, ''),
+			coalesce(s.error_class, ''), coalesce(s.error_code, ''), replace(coalesce(s.error_text, ''), E'\n', '; '), coalesce(s.error_hint, ''),
 			s.error_since
 		FROM mailbox m
 		LEFT JOIN profile p ON p.profile_id = m.profile_id AND m.incoming = 'server_side'
@@ -78,7 +81,7 @@ type FolderView struct {
 	Name        string     `json:"name"`
 	UIDValidity *int64     `json:"uidvalidity"`
 	UIDNext     *int64     `json:"uid_next"` // lowest UID that is not finished
-	StartAt     time.Time  `json:"start_at"`
+	StartAt     *time.Time `json:"start_at"` // null: everything that was there
 	Messages    *int64     `json:"messages"` // in the newest listing
 	Missed      int64      `json:"missed"`   // came and went between two listings
 	ListedAt    *time.Time `json:"listed_at"`
@@ -100,7 +103,7 @@ type Tally struct {
 // newest that it has polled.
 func (db *DB) Folders(ctx context.Context, mailboxID int64) ([]FolderView, error) {
 	return ask[FolderView](ctx, db, "the folders", `
-		SELECT DISTINCT ON (c.name) c.name, c.uidvalidity, c.uid_next, c.start_at, c.messages, c.missed, c.listed_at
+		SELECT DISTINCT ON (c.name) c.name, c.uidvalidity, c.uid_next, nullif(c.start_at, '0001-01-01 00:00:00Z'), c.messages, c.missed, c.listed_at
 		FROM folder_cursor c LEFT JOIN watched_folder w ON w.mailbox_id = c.mailbox_id AND w.account = c.account AND w.folder = c.name
 		WHERE c.mailbox_id = $1 ORDER BY c.name, w.account IS NULL, c.folder_id DESC`, mailboxID)
 }
@@ -151,7 +154,8 @@ func (db *DB) PollMarkOf(ctx context.Context, mailboxID int64) (PollMark, error)
 		return PollMark{}, err
 	}
 	if len(list) == 0 {
-		return PollMark{}, noRecord("mailbox", "without a schedule")
+		return PollMark{}, fault.New(fault.Transient, "not_scheduled", "a daemon schedules it as soon as it reads the mailboxes: try again",
+			fmt.Errorf("mailbox %d has not been scheduled yet: %w", mailboxID, ErrNoRecord))
 	}
 	return list[0], nil
 }
