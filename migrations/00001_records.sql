@@ -236,6 +236,10 @@ BEGIN
   RETURN NULL;
 END $$;
 -- +goose StatementEnd
+-- Records may be changed in a session that looks names up elsewhere.
+-- +goose StatementBegin
+DO $$ BEGIN EXECUTE format('ALTER FUNCTION notify_mailbox_changed() SET search_path = %I, pg_temp', current_schema()); END $$;
+-- +goose StatementEnd
 CREATE TRIGGER mailbox_changed AFTER INSERT OR UPDATE OR DELETE ON mailbox
   FOR EACH STATEMENT EXECUTE FUNCTION notify_mailbox_changed();
 CREATE TRIGGER mailbox_address_changed AFTER INSERT OR UPDATE OR DELETE ON mailbox_address

@@ -44,6 +44,9 @@ func (db *DB) Migrate(ctx context.Context) (applied []string, err error) {
 		if _, code, _, _ := fault.Describe(err); code != "schema_older" {
 			return nil, err
 		}
+		if err := db.checkRights(ctx, "CREATE"); err != nil {
+			return nil, err
+		}
 	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, migrationLockTries))
 	if err != nil {
@@ -89,7 +92,8 @@ func createSchema(ctx context.Context, conn *sql.DB, schema string) error {
 }
 
 // CheckSchema compares the schema with this binary. Errors: schema_newer if it was migrated by a newer Postroom,
-// schema_older if migrations are to be applied first; both of class Permanent.
+// schema_older if migrations are to be applied first, schema_forbidden if its role may not look into it; all of class
+// Permanent.
 func (db *DB) CheckSchema(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
@@ -100,7 +104,7 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 	var have int64
 	err = db.pool.QueryRow(ctx, "SELECT coalesce(max(version_id) FILTER (WHERE is_applied), 0) FROM "+versionTable).Scan(&have)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42P01" {
-		have, err = 0, nil // never migrated
+		have, err = 0, db.checkRights(ctx, "USAGE") // never migrated, unless it is out of sight
 	}
 	switch {
 	case err != nil:
@@ -113,6 +117,30 @@ func (db *DB) CheckSchema(ctx context.Context) error {
 			fmt.Errorf("schema %s is at version %d, this Postroom needs %d", db.schema, have, want))
 	}
 	return nil
+}
+
+// checkRights returns schema_forbidden if the schema is there and our role has no such right on it.
+func (db *DB) checkRights(ctx context.Context, right string) error {
+	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+	defer cancel()
+	quoted := pgx.Identifier{db.schema}.Sanitize()
+	var role string
+	var has bool
+	const sql = "SELECT current_user::text, coalesce(has_schema_privilege(to_regnamespace($1)::oid, $2), true)"
+	if err := db.pool.QueryRow(ctx, sql, quoted, right).Scan(&role, &has); err != nil {
+		return Classify(fmt.Errorf("look for the rights on schema %s: %w", quoted, err))
+	}
+	if has {
+		return nil
+	}
+	to := pgx.Identifier{role}.Sanitize()
+	hint := fmt.Sprintf("As the schema's owner run: GRANT USAGE ON SCHEMA %[1]s TO %[2]s; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %[1]s TO %[2]s; "+
+		"GRANT USAGE ON ALL SEQUENCES IN SCHEMA %[1]s TO %[2]s;", quoted, to)
+	if right == "CREATE" {
+		hint = fmt.Sprintf("Run `postroom migrate` as the schema's owner; to a schema that is still empty, GRANT USAGE, CREATE ON SCHEMA %s TO %s does.", quoted, to)
+	}
+	return fault.New(fault.Permanent, "schema_forbidden", hint,
+		fmt.Errorf("role %s has no right %s on schema %s", to, right, quoted))
 }
 
 // latestMigration returns the highest version among the embedded files.

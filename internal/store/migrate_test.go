@@ -1,9 +1,14 @@
 package store_test
 
 import (
+	"context"
 	"io/fs"
+	"net/url"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/postroom/postroom/internal/fault"
 	"github.com/postroom/postroom/internal/pgtest"
@@ -130,5 +135,98 @@ func TestMigrateIntoAGivenSchema(t *testing.T) {
 	other := pgtest.Open(t, store.Options{URL: address, Schema: "other"})
 	if _, err := other.Migrate(t.Context()); codeOf(err) != "database_privilege" {
 		t.Errorf("a schema that it may not make: got %v, want database_privilege", err)
+	}
+}
+
+// as returns address with another role and without our search_path.
+func as(t *testing.T, address, role string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User(role)
+	return u.String()
+}
+
+// A role that may not see the schema is not sent to migrate it, and one that may not write to it is told what it lacks.
+func TestSchemaWithoutRights(t *testing.T) {
+	t.Parallel()
+	address := pgtest.EmptyURL(t)
+	owner := pgtest.Open(t, store.Options{URL: address})
+	admin, err := pgx.Connect(t.Context(), as(t, address, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = admin.Close(t.Context()) }()
+	role := "plain_" + strings.ToLower(one[string](t, owner, "SELECT current_database()"))
+	quoted := pgx.Identifier{role}.Sanitize()
+	do := func(sql string) {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	do("CREATE ROLE " + quoted + " LOGIN")
+	t.Cleanup(func() { // after its pool is closed, and before the database is dropped
+		conn, err := pgx.Connect(context.Background(), as(t, address, "postgres")) //nolint:usetesting // the test's own has ended
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = conn.Close(context.Background()) }()                                                   //nolint:usetesting // see above
+		if _, err := conn.Exec(context.Background(), "DROP OWNED BY "+quoted+"; DROP ROLE "+quoted); err != nil { //nolint:usetesting // see above
+			t.Error(err)
+		}
+	})
+	plain := pgtest.Open(t, store.Options{URL: as(t, address, role)})
+	wants := func(what string, err error, hint string) {
+		t.Helper()
+		if class, code, _, got := fault.Describe(err); class != fault.Permanent || code != "schema_forbidden" || !strings.Contains(got, hint) {
+			t.Errorf("%s: got %v, hint %q, want permanent schema_forbidden and %q", what, err, got, hint)
+		}
+	}
+
+	run(t, owner, "CREATE SCHEMA postroom")
+	run(t, owner, "GRANT USAGE ON SCHEMA postroom TO "+quoted)
+	wants("Migrate without CREATE", second(plain.Migrate(t.Context())), "GRANT USAGE, CREATE ON SCHEMA \"postroom\" TO "+quoted)
+	run(t, owner, "REVOKE USAGE ON SCHEMA postroom FROM "+quoted)
+	if _, err := owner.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const grant = "GRANT USAGE ON SCHEMA"
+	wants("CheckSchema without USAGE", plain.CheckSchema(t.Context()), grant)
+	wants("Migrate without USAGE", second(plain.Migrate(t.Context())), grant)
+
+	_, _, _, hint := fault.Describe(plain.CheckSchema(t.Context()))
+	_, grants, _ := strings.Cut(hint, "run: ")
+	do(grants) // the hint is what it takes
+	if err := plain.CheckSchema(t.Context()); err != nil {
+		t.Errorf("after what the hint says: %v", err)
+	}
+	if again, err := plain.Migrate(t.Context()); err != nil || len(again) > 0 {
+		t.Errorf("Migrate by it of a schema that is up to date: got %v, %v", again, err)
+	}
+	run(t, plain, "INSERT INTO user_account (name, address) VALUES ('a', 'a@example.org')")
+}
+
+// Records may be changed by a session that does not have our search_path, and the daemons hear of it.
+func TestRecordsAreChangedFromAnywhere(t *testing.T) {
+	t.Parallel()
+	address := pgtest.URL(t)
+	db := pgtest.Open(t, store.Options{URL: address})
+	before := one[int64](t, db, "SELECT version::bigint FROM records_version")
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	for _, sql := range []string{"SET search_path = public", "UPDATE postroom.mailbox SET enabled = false"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	if after := one[int64](t, db, "SELECT version::bigint FROM records_version"); after != before+1 {
+		t.Errorf("records_version: got %d, want %d", after, before+1)
 	}
 }
