@@ -2,6 +2,7 @@ package apply
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/postroom/postroom/internal/mailbox"
 )
@@ -159,6 +160,9 @@ func (d *Desired) checkNames(problems *RecordsError) {
 	for i := range d.mailboxes {
 		w := &d.mailboxes[i]
 		once("mailbox", w.mailbox.Name, w.where("name"))
+		if name := w.mailbox.Name; name != "" && strings.Trim(name, "0123456789") == "" {
+			problems.add(w.where("name"), "add a letter", "%s is a number, and commands would take it for the id of another mailbox", quote(name))
+		}
 		once("mailbox of user", w.user, w.at)
 		once("mailbox of queue", w.queue, w.at)
 	}

@@ -200,7 +200,7 @@ func (v value) duration(least, most time.Duration) time.Duration {
 
 // size reads a number of octets with its unit.
 func (v value) size(least, most int64) int64 {
-	const mend = "write a size with its unit: 512KiB, 25MiB, 1GiB"
+	const mend = "write a whole number and a unit (B, KiB, MiB, GiB), such as 25MiB"
 	if v.node.Kind == yaml.ScalarNode && v.node.ShortTag() != "!!str" {
 		v.wrong(mend, "%s has no unit", quote(v.node.Value))
 		return 0
@@ -211,7 +211,7 @@ func (v value) size(least, most int64) int64 {
 	}
 	n, err := parseSize(s)
 	if err != nil {
-		v.wrong(mend, "%s is not a size", quote(s))
+		v.wrong(mend, "%s is not a size with a unit", quote(s))
 		return 0
 	}
 	if n < least || n > most {
@@ -230,9 +230,23 @@ func suggest(name string, known keys) string {
 		}
 	}
 	if best != "" {
-		return fmt.Sprintf("did you mean %s?", best)
+		return fmt.Sprintf("did you mean %s?", allowed(best, known))
 	}
-	return "known here: " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+	words := map[string]bool{}
+	for key := range known {
+		words[allowed(key, known)] = true
+	}
+	return "known here: " + strings.Join(slices.Sorted(maps.Keys(words)), ", ")
+}
+
+// allowed returns key, or where that is a secret, which is read only to be refused, the key for a file that holds it.
+func allowed(key string, known keys) string {
+	for _, file := range []string{key + "_file", "plus_" + key + "_file"} {
+		if _, ok := known[file]; ok {
+			return file
+		}
+	}
+	return key
 }
 
 // editDistance is Levenshtein's.

@@ -51,7 +51,7 @@ mailbox: []
 		`:4: profiles[0].host: "imap example" is not a host name`,
 		`:5: profiles[0].port: 70000 is out of range; write a number from 1 to 65535`,
 		`:6: profiles[0].timeout: "30" has no unit; write a duration with its unit: 30s, 5m, 24h`,
-		`:7: profiles[0].max_octets: "25" has no unit; write a size with its unit`,
+		`:7: profiles[0].max_octets: "25" has no unit; write a whole number and a unit`,
 		`:8: profiles[0].exchange: must be true or false, but is a number`,
 		`:9: profiles[1]: a second profile "p"; the first is at ` + file + `:2`,
 		`:12: profiles[1].poll_interval: unknown key`,
@@ -209,6 +209,29 @@ func TestSecretsAreNeverRepeated(t *testing.T) {
 	}
 	if got := in(t, "user", "profile: i; username: u; password: "+secret); !strings.Contains(got, "password_file: /path or password_credential: name") {
 		t.Errorf("got %q, want the way to mend it", got)
+	}
+}
+
+// A slip is not answered with a key that is refused, and a size means one thing.
+func TestWhatIsSuggested(t *testing.T) {
+	t.Parallel()
+	for keys, want := range map[string]string{
+		"profile: i; username: u; passwrod: x":    "did you mean password_file?",
+		"incoming: forward_mailbox; plus_tokn: x": "did you mean plus_token_file?",
+		"incoming: none; tokens: x":               "did you mean plus_token_file?",
+		"incoming: none; something_else: x":       "password_credential, password_file, plus_token_file, poll_interval",
+		"incoming: none; name: '17'":              `"17" is a number`,
+		"incoming: none; name: 17a":               "",
+	} {
+		if got := in(t, "user", keys); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", keys, got, want)
+		}
+	}
+	for _, size := range []string{"25MB", "25 GB", "25kB", "25KB"} {
+		path := write(t, "p.yaml", "profiles: [{name: i, protocol: imap, host: h, max_octets: "+size+"}]")
+		if _, err := apply.Load([]string{path}); err == nil || !strings.Contains(err.Error(), "write a whole number and a unit (B, KiB, MiB, GiB), such as 25MiB") {
+			t.Errorf("%s: got %v, want it refused", size, err)
+		}
 	}
 }
 

@@ -11,11 +11,11 @@ import (
 
 // Problem is one thing that is wrong in a file, and how to mend it. It never repeats a value that could be a secret.
 type Problem struct {
-	File string
-	Line int    // 0: the file as a whole
-	Key  string // users[0].mailbox.start; "" for the file as a whole
-	Text string // what is wrong
-	Mend string // what to do; may be empty
+	File string `json:"file"`
+	Line int    `json:"line"`    // 0: the file as a whole
+	Key  string `json:"key"`     // users[0].mailbox.start; "" for the file as a whole
+	Text string `json:"problem"` // what is wrong
+	Mend string `json:"mend"`    // what to do; may be empty
 }
 
 // String returns file:line: key: what is wrong; what to do.

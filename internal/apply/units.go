@@ -19,16 +19,14 @@ func units() []unit {
 		{"GiB", 1 << 30},
 		{"MiB", 1 << 20},
 		{"KiB", 1 << 10},
-		{"GB", 1e9},
-		{"MB", 1e6},
-		{"kB", 1e3},
 		{"B", 1},
 	}
 }
 
 var errSize = errors.New("not a size")
 
-// parseSize reads a whole number of octets with its unit: 25MiB, 25 MB, 512KiB, 100B.
+// parseSize reads a whole number of octets with its unit: 25MiB, 512KiB, 100B. KB, MB and GB are refused: they mean
+// different things to different people.
 func parseSize(s string) (int64, error) {
 	for _, u := range units() {
 		digits, ok := strings.CutSuffix(s, u.name)

@@ -28,7 +28,7 @@ transaction. A second run changes nothing. Records that no file names are left a
 			}
 			desired, err := apply.Load(paths)
 			if err != nil {
-				return &configurationError{err}
+				return a.refuse(dryRun, err)
 			}
 			return a.withDB(ctx, true, func(ctx context.Context, db *store.DB, _ *config.Config) error {
 				return a.apply(ctx, db, desired, dryRun)
@@ -42,14 +42,29 @@ transaction. A second run changes nothing. Records that no file names are left a
 
 // applied is what apply prints.
 type applied struct {
-	DryRun  bool           `json:"dry_run"`
-	Changes []apply.Change `json:"changes"`
+	OK      bool            `json:"ok"`
+	DryRun  bool            `json:"dry_run"`
+	Changes []apply.Change  `json:"changes"`
+	Faults  []apply.Problem `json:"faults"` // of the files; nothing is changed if there are any
+}
+
+// refuse tells what is wrong with the files.
+func (a *app) refuse(dryRun bool, err error) error {
+	faulty := &configurationError{err}
+	if !a.isJSON() {
+		return faulty
+	}
+	faults, ok := errors.AsType[apply.RecordsError](err)
+	if !ok {
+		faults = apply.RecordsError{{Text: err.Error()}}
+	}
+	return errors.Join(a.printJSON(applied{DryRun: dryRun, Changes: []apply.Change{}, Faults: faults}), faulty)
 }
 
 func (a *app) apply(ctx context.Context, db *store.DB, desired *apply.Desired, dryRun bool) error {
 	plan, err := apply.NewPlan(ctx, db, desired)
 	if _, faulty := errors.AsType[apply.RecordsError](err); faulty {
-		return &configurationError{err}
+		return a.refuse(dryRun, err)
 	}
 	if err != nil {
 		return err
@@ -60,7 +75,7 @@ func (a *app) apply(ctx context.Context, db *store.DB, desired *apply.Desired, d
 		}
 	}
 	if a.isJSON() {
-		return a.printJSON(applied{DryRun: dryRun, Changes: rowsOf(plan.Changes)})
+		return a.printJSON(applied{OK: true, DryRun: dryRun, Changes: rowsOf(plan.Changes), Faults: []apply.Problem{}})
 	}
 	var b strings.Builder
 	if err := plan.Print(&b); err != nil {

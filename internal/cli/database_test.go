@@ -392,4 +392,17 @@ func TestApply(t *testing.T) {
 func TestApplyFaultyFile(t *testing.T) {
 	bad := file(t, "bad.yaml", "users:\n  - nome: x\n")
 	run(t, "apply", "-f", bad).wants(t, cli.Configuration, bad+":2", "hint: ")
+	r := run(t, "apply", "-f", bad, "--output", "json")
+	got := decode[struct {
+		OK      bool
+		Changes []any
+		Faults  []map[string]any
+	}](t, r.out)
+	if r.code != cli.Configuration || got.OK || got.Changes == nil || len(got.Faults) != 3 || got.Faults[0]["file"] != bad || got.Faults[0]["line"] != 2.0 {
+		t.Errorf("got %d %+v, want the faults", r.code, got)
+	}
+	r = run(t, "apply", "-f", "/nonexistent", "--output", "json")
+	if got := decode[map[string]any](t, r.out); r.code != cli.Configuration || len(got["faults"].([]any)) != 1 {
+		t.Errorf("got %d %+v, want the fault", r.code, got)
+	}
 }

@@ -45,15 +45,13 @@ func Load(path string, environ []string) (*Config, []string, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		lines = readKeys(path, octets, &found)
+		var content map[string]any
+		lines, content = readKeys(path, octets, &found)
 		for key, line := range lines {
 			c.origins[key] = fmt.Sprintf("%s:%d", path, line)
 		}
-		if lines != nil { // else it is not YAML, and was told
-			v.SetConfigType("yaml")
-			if err := v.ReadConfig(strings.NewReader(string(octets))); err != nil {
-				found.add(Fault{Where: path, Problem: "cannot be read as YAML", Mend: "see configs/postroom.yaml for the form"})
-			}
+		if err := v.MergeConfigMap(content); err != nil {
+			found.add(Fault{Where: path, Problem: "cannot be read as YAML", Mend: "see configs/postroom.yaml for the form"})
 		}
 	}
 	readEnv(v, c, environ, &found)

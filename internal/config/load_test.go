@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,43 @@ admin: {listen: ""}
 	want.Parties.Timeout = 500 * time.Millisecond
 	if diff := cmp.Diff(want, c, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A section or key of the wrong form does not hide what is wrong elsewhere.
+func TestMisshapenSectionHidesNothing(t *testing.T) {
+	for name, text := range map[string]string{
+		"a number":    "admin: 5\nlog: {level: loud}\nlimits: {tries: 0}\n",
+		"an alias":    "x: &a {listen: y}\nadmin: *a\nlog: {level: loud}\nlimits: {tries: 0}\n",
+		"twice a key": "admin: {listen: '127.0.0.1:1', listen: x}\nlog: {level: loud}\nlimits: {tries: 0}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var keys []string
+			for _, f := range faultsOf(t, text) {
+				keys = append(keys, f.Key)
+			}
+			for _, key := range []string{"log.level", "limits.tries"} {
+				if !slices.Contains(keys, key) {
+					t.Errorf("got faults of %q, want %s among them", keys, key)
+				}
+			}
+			if len(keys) < 3 || slices.Contains(keys, "limits.batch_octets") {
+				t.Errorf("got faults of %q, want one of admin too, and no others", keys)
+			}
+		})
+	}
+}
+
+func TestSpoolDirThatIsNotThere(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	if _, warnings := load(t, "spool_dir: "+dir); len(warnings) != 1 || !strings.Contains(warnings[0], "spool_dir "+dir) {
+		t.Errorf("got warnings %q, want one that names the folder", warnings)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, warnings := load(t, "spool_dir: "+dir); len(warnings) > 0 {
+		t.Errorf("got warnings %q of a folder that is there, want none", warnings)
 	}
 }
 

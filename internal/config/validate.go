@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -63,6 +64,12 @@ func validate(c *Config, lines map[string]int, found *faults) {
 func (v *checker) paths() {
 	v.check(filepath.IsAbs(v.c.DataDir), "data_dir", "is not an absolute path", "begin it with /")
 	v.check(v.c.SpoolDir == "" || filepath.IsAbs(v.c.SpoolDir), "spool_dir", "is not an absolute path", "begin it with /, or take the key out")
+	if !filepath.IsAbs(v.c.SpoolDir) {
+		return
+	}
+	if info, err := os.Stat(v.c.SpoolDir); err != nil || !info.IsDir() {
+		v.found.warn("spool_dir %s is no directory that is there: large messages cannot be read until it is", v.c.SpoolDir)
+	}
 }
 
 func (v *checker) admin() {

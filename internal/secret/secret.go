@@ -94,7 +94,7 @@ func locate(ref, credentialsDir string) (string, error) {
 		return "", permanent("secret_ref_invalid", hint, "%q is not the name of a credential", name)
 	case credentialsDir == "":
 		return "", permanent("secret_ref_invalid",
-			"add LoadCredential="+name+":/path to the systemd unit, or use file:/path",
+			"add LoadCredential="+name+":/path to the systemd unit, or name a file instead (password_file)",
 			"credential %q is asked for, but $CREDENTIALS_DIRECTORY is not set", name)
 	}
 	return filepath.Join(credentialsDir, name), nil
