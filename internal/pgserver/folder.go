@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,9 +31,33 @@ const (
 // socketOctets is how long a socket's name may be on every system (sun_path: 104 on BSD, 108 on Linux, with a NUL).
 const socketOctets = 103
 
+// lockEvery is how often a lock that another process holds is tried again.
+const lockEvery = 50 * time.Millisecond
+
 func unusable(err error) error {
-	return fault.New(fault.Permanent, "folder_unusable", "Choose a folder that Postroom may write to.",
-		fmt.Errorf("database folder: %w", err))
+	hint := "Choose a folder that Postroom may write to."
+	if path, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(err, fs.ErrPermission) {
+		hint = "Run this as the daemon's user: sudo -u " + daemonUser(path.Path) + " postroom …; or choose a folder that you may write to."
+	}
+	return fault.New(fault.Permanent, "folder_unusable", hint, fmt.Errorf("database folder: %w", err))
+}
+
+// daemonUser returns the name of who owns the innermost of name and its parents that can be seen, if that may be a
+// daemon's user; else what that user is called by default.
+func daemonUser(name string) string {
+	for ; name != filepath.Dir(name); name = filepath.Dir(name) {
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+			if u, err := user.LookupId(strconv.Itoa(int(st.Uid))); err == nil {
+				return u.Username
+			}
+		}
+		break
+	}
+	return Role
 }
 
 // prepareDir makes dir if needed and returns its real, absolute name. As root it stays root's and only its parts
@@ -80,9 +106,13 @@ func lockDir(dir string, who *identity) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		holder := make([]byte, 16)
 		n, _ := f.ReadAt(holder, 0) // may be short: it is only for the message
-		return nil, errors.Join(fault.New(fault.Permanent, "folder_in_use",
-			"Stop the other Postroom, or give this one a folder or a database.url of its own.",
-			fmt.Errorf("another process (pid %s) uses the database folder %s", bytes.TrimSpace(holder[:n]), dir)), f.Close())
+		pid := string(bytes.TrimSpace(holder[:n]))
+		if pid != "" { // it has only just taken the lock
+			pid = " (pid " + pid + ")"
+		}
+		return nil, errors.Join(fault.New(fault.Permanent, codeInUse,
+			"A command: wait until the other process has ended, then run it again. A daemon: stop the other one, or give this one a data_dir or database.url of its own.",
+			fmt.Errorf("another process%s uses the database folder %s", pid, dir)), f.Close())
 	}
 	err = f.Truncate(0)
 	if err == nil {
@@ -92,6 +122,33 @@ func lockDir(dir string, who *identity) (*os.File, error) {
 		return nil, errors.Join(unusable(err), f.Close())
 	}
 	return f, nil
+}
+
+const codeInUse = "folder_in_use"
+
+// waitLock is lockDir that waits for another process to end, unless instead, if not nil, says that
+// there is no need any more.
+func waitLock(ctx context.Context, dir string, who *identity, wait time.Duration, instead func() bool) (*os.File, error) {
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	tick := time.NewTicker(lockEvery)
+	defer tick.Stop()
+	for {
+		f, err := lockDir(dir, who)
+		if _, code, _, _ := fault.Describe(err); code != codeInUse || wait <= 0 {
+			return f, err
+		}
+		if instead != nil && instead() {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		case <-late.C:
+			return nil, err
+		case <-tick.C:
+		}
+	}
 }
 
 // socketDir returns a folder of mode 0700 for the socket: in dir, or apart from it where the name would be too long.

@@ -25,7 +25,7 @@ type identity struct {
 // dir, else the users postroom, postgres and nobody, the first that exists.
 func runAs(dir string) (*identity, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // nil is the identity that we have
+		return nil, nil // nil is the identity that we have
 	}
 	if info, err := os.Stat(filepath.Join(dir, dataName)); err == nil && dir != "" {
 		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {

@@ -44,18 +44,22 @@ const (
 	startTimeout = 10 * time.Minute // crash recovery of a large cluster included
 	stopGrace    = 5 * time.Second  // between an immediate shutdown and SIGKILL
 	pollEvery    = 10 * time.Millisecond
+
+	// DefaultWait is an Options.Wait that outlasts a short command which has started the server for itself.
+	DefaultWait = 10 * time.Second
 )
 
 const port = 5432 // part of the socket's name; no TCP port is opened
 
 // Options say where a server lives and how safe it is.
 type Options struct {
-	Dir     string    // folder of the cluster, made if missing; absolute or relative to the working directory
-	Durable bool      // fsync, full-page writes and data checksums: for everything but tests
-	BinDir  string    // folder of initdb and postgres; "": as Find finds it, of the version that Dir was made with
-	Log     io.Writer // takes the server's log; nil: only the last lines are kept, for errors. It must not block
-	Cache   string    // tests: folder that keeps a fresh cluster for later Starts, to save the time of initdb
-	Remove  bool      // tests: remove Dir when the server stops, also when this process is killed
+	Dir     string        // folder of the cluster, made if missing; absolute or relative to the working directory
+	Durable bool          // fsync, full-page writes and data checksums: for everything but tests
+	BinDir  string        // folder of initdb and postgres; "": as Find finds it, of the version that Dir was made with
+	Wait    time.Duration // how long to wait for another process that uses Dir to end; 0: not at all
+	Log     io.Writer     // takes the server's log; nil: only the last lines are kept, for errors. It must not block
+	Cache   string        // tests: folder that keeps a fresh cluster for later Starts, to save the time of initdb
+	Remove  bool          // tests: remove Dir when the server stops, also when this process is killed
 }
 
 // Server is a running PostgreSQL. Its methods may be called by several goroutines at once.
@@ -81,7 +85,10 @@ type Server struct {
 //
 // Errors are *fault.Error: postgres_missing, postgres_version, folder_in_use, folder_closed, folder_unusable,
 // initdb_failed and postgres_failed, the last two with the end of the program's own log.
-func Start(ctx context.Context, opts Options) (_ *Server, err error) {
+func Start(ctx context.Context, opts Options) (*Server, error) { return start(ctx, opts, nil) }
+
+// start is Start that stops waiting for the folder when instead, if not nil, says that there is no need any more.
+func start(ctx context.Context, opts Options, instead func() bool) (_ *Server, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	who, err := runAs(opts.Dir)
@@ -93,7 +100,7 @@ func Start(ctx context.Context, opts Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s := &Server{dir: dir, who: who, durable: opts.Durable, remove: opts.Remove, tail: newTail(opts.Log)}
-	if s.lock, err = lockDir(dir, who); err != nil {
+	if s.lock, err = waitLock(ctx, dir, who, opts.Wait, instead); err != nil {
 		return nil, err
 	}
 	defer func() {

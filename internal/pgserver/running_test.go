@@ -1,6 +1,7 @@
 package pgserver_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -33,5 +34,49 @@ func TestRunningFindsAServerWithoutItsLock(t *testing.T) {
 	}
 	if url, ok := pgserver.Running(dir); ok {
 		t.Errorf("after it was stopped: got %q, want nothing", url)
+	}
+}
+
+// A command attaches to a server that runs; one that comes while another starts or stops waits, and gets one either way.
+func TestUse(t *testing.T) {
+	needPostgres(t)
+	ctx, dir := bounded(t), folder(t)
+	kept, err := cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := pgserver.Options{Dir: dir, Cache: kept, Wait: pgserver.DefaultWait}
+	const commands = 4
+	type outcome struct {
+		url  string
+		stop func(context.Context) error
+		err  error
+	}
+	outcomes := make(chan outcome, commands)
+	for range commands {
+		go func() {
+			url, stop, err := pgserver.Use(ctx, opts)
+			outcomes <- outcome{url, stop, err}
+		}()
+	}
+	var stops []func(context.Context) error
+	for range commands {
+		o := <-outcomes
+		if o.err != nil {
+			t.Errorf("Use: %v", o.err)
+			continue
+		}
+		if got := ask(t, o.url, "SELECT 'ok'"); got != "ok" {
+			t.Errorf("got %q", got)
+		}
+		stops = append(stops, o.stop)
+	}
+	for _, stop := range stops {
+		if err := stop(ctx); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	}
+	if url, ok := pgserver.Running(dir); ok {
+		t.Errorf("after all were stopped: got %q, want nothing", url)
 	}
 }
