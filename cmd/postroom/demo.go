@@ -4,9 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	ossignal "os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/postroom/postroom/internal/cli"
 	"github.com/postroom/postroom/internal/config"
@@ -17,6 +19,11 @@ import (
 // demoCommand runs the daemon on sample servers and mail.
 func demoCommand(env []string) func(context.Context, cli.DemoOptions, cli.Streams) error {
 	return func(ctx context.Context, o cli.DemoOptions, s cli.Streams) error {
+		// A pipe that nobody reads is to end the demo, not the process with all that is to be taken down. To be told of
+		// the signal, other than ignoring it, is not inherited by children.
+		pipe := make(chan os.Signal, 1)
+		ossignal.Notify(pipe, syscall.SIGPIPE)
+		defer ossignal.Stop(pipe)
 		return demo.Run(ctx, demo.Options{
 			Dir: o.Dir, Once: o.Once, JSON: o.JSON, Program: calledAs(os.Args[0], env), Out: s.Out, Err: s.Err,
 			Serve: func(ctx context.Context, cfg *config.Config, log, audit *slog.Logger) error {

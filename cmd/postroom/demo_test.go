@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -222,7 +223,13 @@ func postgresOf(t *testing.T, shown string) int {
 	if dir == nil {
 		t.Fatalf("got %q, want the demo's folder in it", shown)
 	}
-	text, err := os.ReadFile(filepath.Join(dir[1], "postgresql", "data", "postmaster.pid"))
+	return postmaster(t, filepath.Join(dir[1], "postgresql"))
+}
+
+// postmaster returns the process id of the PostgreSQL that works in a folder of pgserver.
+func postmaster(t *testing.T, dir string) int {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,6 +239,43 @@ func postgresOf(t *testing.T, shown string) int {
 		t.Fatal(err)
 	}
 	return pid
+}
+
+// TestHelperDemo is the program as a child of TestDemoThatNobodyReads: only there is its standard output a pipe.
+func TestHelperDemo(t *testing.T) {
+	if os.Getenv("POSTROOM_TEST_DEMO") == "" {
+		t.Skip("only as a child of TestDemoThatNobodyReads")
+	}
+	run(t.Context(), []string{"demo"}, nil, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	_, _ = os.Stderr.WriteString("taken down\n")
+}
+
+// TestDemoThatNobodyReads ends as behind a pipe to head, and leaves nothing: demoFolders looks.
+func TestDemoThatNobodyReads(t *testing.T) {
+	demoFolders(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	child := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestHelperDemo$")
+	child.Env = append(os.Environ(), "POSTROOM_TEST_DEMO=1")
+	var errs bytes.Buffer
+	child.Stderr = &errs
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	_ = child.Wait() // what the test binary prints at its end has no reader
+	if ctx.Err() != nil || !strings.Contains(errs.String(), "taken down") {
+		t.Errorf("got %v and %q, want that the demo ends by itself", ctx.Err(), &errs)
+	}
 }
 
 func TestDemoStoppedWhileItStarts(t *testing.T) {

@@ -35,14 +35,33 @@ type process struct {
 	ready  func(ctx context.Context, db *store.DB) // everything is up; may be nil
 }
 
-// serve is the daemon: it wires everything, from the database up, runs until ctx ends, and takes everything down again
-// in the opposite order.
-func serve(ctx context.Context, cfg *config.Config, p process) (err error) {
-	db, closeDB, err := openDatabase(ctx, cfg, p.log)
+// serve is the daemon: it opens the database, works on it until ctx ends, and closes it. A PostgreSQL of our own that ends
+// by itself ends the daemon, too, with postgres_died.
+func serve(ctx context.Context, cfg *config.Config, p process) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	db, closeDB, err := openDatabase(ctx, cfg, p.log, end)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeDB()) }()
+	err = serveOn(ctx, db, cfg, p)
+	if died := postgresDied(ctx); died != nil {
+		err = died // whatever else failed, failed for this
+	}
+	return errors.Join(err, closeDB())
+}
+
+// postgresDied returns why ctx ended, if that is the death of our own PostgreSQL.
+func postgresDied(ctx context.Context) error {
+	if f, ok := errors.AsType[*fault.Error](context.Cause(ctx)); ok {
+		return f
+	}
+	return nil
+}
+
+// serveOn wires everything above the database, runs until ctx ends, and takes everything down again in the opposite
+// order.
+func serveOn(ctx context.Context, db *store.DB, cfg *config.Config, p process) (err error) {
 	if err := prepareSchema(ctx, db, cfg, p.log); err != nil {
 		return err
 	}
@@ -104,6 +123,15 @@ func serve(ctx context.Context, cfg *config.Config, p process) (err error) {
 		StaleAfter: cfg.Scheduler.StaleAfter, Drain: cfg.Scheduler.Drain, Wake: wake, Log: p.log,
 	}, self, (&onePoll{db: db, records: records, poller: polls, log: p.log}).run)
 
+	// Polls may finish when we are stopped, but not without their database.
+	abort, abortPolls := context.WithCancel(context.WithoutCancel(ctx))
+	defer abortPolls()
+	defer context.AfterFunc(ctx, func() {
+		if postgresDied(ctx) != nil {
+			abortPolls()
+		}
+	})()
+
 	// What runs beside the scheduler ends after it: polls that drain still need the database and their health shown.
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var beside sync.WaitGroup
@@ -121,27 +149,30 @@ func serve(ctx context.Context, cfg *config.Config, p process) (err error) {
 	if p.ready != nil {
 		p.ready(ctx, db)
 	}
-	schedule.Run(ctx, context.WithoutCancel(ctx))
+	schedule.Run(ctx, abort)
 	notifySystemd(p.log, "STOPPING=1")
 	p.log.InfoContext(ctx, "postroom has stopped", "polls", schedule.Stats().Polls)
 	return nil
 }
 
-// openDatabase opens the configured database, or starts a PostgreSQL in the data folder where none is configured.
-func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*store.DB, func() error, error) {
+// openDatabase opens the configured database, or starts a PostgreSQL in the data folder where none is configured. end is
+// called with a *fault.Error if that one ends before it is closed here.
+func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger, end context.CancelCauseFunc) (*store.DB, func() error, error) {
 	stop := func() error { return nil }
 	url, err := cfg.DatabaseURL()
 	if err != nil {
 		return nil, nil, err
 	}
 	if cfg.Database.URL == "" {
-		server, err := pgserver.Start(ctx, pgserver.Options{Dir: cfg.DatabaseDir(), Durable: true})
+		server, err := pgserver.Start(ctx, pgserver.Options{Dir: cfg.DatabaseDir(), Durable: true, Wait: pgserver.DefaultWait})
 		if err != nil {
 			return nil, nil, err
 		}
 		log.InfoContext(ctx, "PostgreSQL of our own is running", "dir", cfg.DatabaseDir())
 		url = server.URL()
+		unwatch := watchPostgres(server, end)
 		stop = func() error {
+			unwatch()
 			out, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 			defer cancel()
 			return server.Stop(out)
@@ -154,6 +185,22 @@ func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*s
 		return nil, nil, errors.Join(err, stop())
 	}
 	return db, func() error { db.Close(); return stop() }, nil
+}
+
+// watchPostgres calls end when the server ends by itself. What it returns must be called before the server is stopped.
+func watchPostgres(server *pgserver.Server, end context.CancelCauseFunc) (unwatch func()) {
+	stopping := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-server.Exited():
+			end(fault.New(fault.Transient, "postgres_died",
+				"systemd starts the daemon again, and PostgreSQL recovers by itself; started by hand, start it again. If it repeats, look for lack of memory or disk.",
+				fmt.Errorf("the PostgreSQL of our own has ended by itself; its last lines: %s", server.LogTail())))
+		case <-stopping:
+		}
+	})
+	return func() { close(stopping); watch.Wait() }
 }
 
 // prepareSchema brings the schema up to date, where the configuration and the role allow it, and checks that it fits.

@@ -59,9 +59,12 @@ type run struct {
 }
 
 // Run runs the demo until ctx ends; with Options.Once until the mail is accounted for. It returns nil if it was; a
-// *fault.Error demo_unaccounted says what is missing. PostgreSQL that is not installed is postgres_missing.
+// *fault.Error demo_unaccounted says what is missing. It ends, too, when what it says cannot be written any more: then the
+// caller must see to it that SIGPIPE does not end the process. PostgreSQL that is not installed is postgres_missing.
 func Run(ctx context.Context, o Options) (err error) {
-	told := &audience{w: o.Out}
+	ctx, stopAll := context.WithCancelCause(ctx)
+	defer stopAll(nil)
+	told := &audience{w: o.Out, gone: stopAll}
 	if o.JSON {
 		told.w = o.Err
 	}
@@ -76,6 +79,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	if !o.Once && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // that is how it ends
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errUnheard) {
+		err = cause
 	}
 	return errors.Join(err, stop())
 }

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,13 +20,20 @@ import (
 type audience struct {
 	mu sync.Mutex
 	w  io.Writer
+
+	gone context.CancelCauseFunc // called when nobody listens any more; may be nil
 }
 
-// say writes one line. That nobody listens stops nothing.
+// errUnheard says that nobody listens, as behind a pipe to head.
+var errUnheard = errors.New("what the demo says cannot be written")
+
+// say writes one line. If it cannot, the demo ends: nobody would.
 func (a *audience) say(format string, args ...any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, _ = fmt.Fprintf(a.w, format+"\n", args...)
+	if _, err := fmt.Fprintf(a.w, format+"\n", args...); err != nil && a.gone != nil {
+		a.gone(fmt.Errorf("%w: %w", errUnheard, err))
+	}
 }
 
 // audit turns the daemon's audit lines, one for each message's outcome, into lines for a person.

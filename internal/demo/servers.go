@@ -151,5 +151,5 @@ func listen(ctx context.Context) (net.Listener, error) {
 }
 
 func portOf(l net.Listener) int {
-	return l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it listens on TCP
+	return l.Addr().(*net.TCPAddr).Port // it listens on TCP
 }
