@@ -181,8 +181,9 @@ func (s *Scheduler) claimUntil(stop, polls context.Context, work *sync.WaitGroup
 		if stop.Err() != nil {
 			return
 		}
-		next, err := s.claim(stop, polls, work)
+		next, asked, err := s.claim(stop, polls, work)
 		switch {
+		case err == nil && !asked: // says nothing about the database
 		case err == nil:
 			if failing > 0 {
 				s.cfg.Log.InfoContext(stop, "mailboxes can be claimed again")
@@ -206,11 +207,12 @@ func (s *Scheduler) claimUntil(stop, polls context.Context, work *sync.WaitGroup
 	}
 }
 
-// claim takes what is due, as far as workers are free, starts the polls, and returns how long to wait for the next look.
-func (s *Scheduler) claim(stop, polls context.Context, work *sync.WaitGroup) (time.Duration, error) {
+// claim takes what is due, as far as workers are free, starts the polls, and returns how long to wait for the next look,
+// and whether it asked leaser: not while no worker is free, nor without a heartbeat.
+func (s *Scheduler) claim(stop, polls context.Context, work *sync.WaitGroup) (next time.Duration, asked bool, err error) {
 	free := s.cfg.Workers - int(s.stats.running.Load())
 	if free <= 0 || !s.pulse.alive() {
-		return s.cfg.Check, nil
+		return s.cfg.Check, false, nil
 	}
 	// A claim is not broken off half way when we are told to stop: it might have been made.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(stop), leaserTimeout)
@@ -221,10 +223,10 @@ func (s *Scheduler) claim(stop, polls context.Context, work *sync.WaitGroup) (ti
 		work.Go(func() { s.run(polls, l) })
 	}
 	if err != nil {
-		return 0, err
+		return 0, true, err
 	}
 	// What is due but could not be had (its host is busy, another daemon was faster) is looked for at the next check.
-	return min(max(next, claimGap), s.cfg.Check), nil
+	return min(max(next, claimGap), s.cfg.Check), true, nil
 }
 
 // run polls one mailbox and releases it.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -143,6 +144,12 @@ func receive[T any](t *testing.T, from <-chan T, what string) T {
 	}
 }
 
+// pass lets time pass in a bubble of synctest, until all that falls due by then is done.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // until waits until a condition holds, looking often.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
@@ -251,8 +258,10 @@ func TestOutcomesOfPolls(t *testing.T) {
 	}
 }
 
-func TestStopDrainsAndAbortCancels(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t, pgtest.Goroutines()...) }) // after the scheduler has ended
+func TestStopDrainsAndAbortCancels(t *testing.T) { synctest.Test(t, stopDrainsAndAbortCancels) }
+
+func stopDrainsAndAbortCancels(t *testing.T) {
+	t.Helper()
 	for _, way := range []string{"drain", "abort", "grace"} {
 		f := newFake("a")
 		started, gate := make(chan struct{}), make(chan struct{})
@@ -276,10 +285,11 @@ func TestStopDrainsAndAbortCancels(t *testing.T) {
 		switch way {
 		case "drain":
 			f.set(func() { f.due = append(f.due, mailbox.Lease{MailboxID: 9, Host: "b"}) })
+			pass(time.Minute / 2) // less than the time-out of the poll
 			select {
 			case <-r.ended:
 				t.Error("Run returned while a poll went on")
-			case <-time.After(50 * time.Millisecond):
+			default:
 			}
 			close(gate)
 		case "abort":
@@ -299,8 +309,10 @@ func TestStopDrainsAndAbortCancels(t *testing.T) {
 	}
 }
 
-func TestSilentDaemonCancelsItsPolls(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t, pgtest.Goroutines()...) }) // after the scheduler has ended
+func TestSilentDaemonCancelsItsPolls(t *testing.T) { synctest.Test(t, silentDaemonCancelsItsPolls) }
+
+func silentDaemonCancelsItsPolls(t *testing.T) {
+	t.Helper()
 	f := newFake("a")
 	started, cancelled := make(chan struct{}, 9), make(chan error, 9)
 	r := run(t, scheduler.Config{StaleAfter: 200 * time.Millisecond, HeartbeatEvery: 10 * time.Millisecond}, f,
@@ -321,10 +333,11 @@ func TestSilentDaemonCancelsItsPolls(t *testing.T) {
 		claims = f.claims
 		f.due = append(f.due, mailbox.Lease{MailboxID: 2, Host: "b"})
 	})
+	pass(time.Minute)
 	select {
 	case <-started:
 		t.Error("a poll was started without a heartbeat")
-	case <-time.After(60 * time.Millisecond):
+	default:
 	}
 	f.set(func() {
 		if f.claims != claims {
@@ -339,16 +352,15 @@ func TestSilentDaemonCancelsItsPolls(t *testing.T) {
 }
 
 func TestNothingIsClaimedBeforeTheFirstHeartbeat(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t, pgtest.Goroutines()...) }) // after the scheduler has ended
+	synctest.Test(t, nothingIsClaimedBeforeTheFirstHeartbeat)
+}
+
+func nothingIsClaimedBeforeTheFirstHeartbeat(t *testing.T) {
+	t.Helper()
 	f := newFake("a")
 	f.silent = errors.New("not yet")
-	r := run(t, scheduler.Config{StaleAfter: 400 * time.Millisecond, HeartbeatEvery: 5 * time.Millisecond}, f,
-		func(context.Context, mailbox.Lease) (time.Duration, error) { return time.Hour, nil })
-	select {
-	case <-r.ended:
-		t.Fatal("ended")
-	case <-time.After(50 * time.Millisecond):
-	}
+	r := run(t, scheduler.Config{}, f, func(context.Context, mailbox.Lease) (time.Duration, error) { return time.Hour, nil })
+	pass(time.Minute)
 	f.set(func() {
 		if f.claims != 0 {
 			t.Errorf("claimed %d times, want 0", f.claims)
@@ -358,20 +370,19 @@ func TestNothingIsClaimedBeforeTheFirstHeartbeat(t *testing.T) {
 	until(t, "it is polled", func() bool { return r.Stats().Polls == 1 })
 }
 
-func TestIdleSchedulerRests(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t, pgtest.Goroutines()...) }) // after the scheduler has ended
+func TestIdleSchedulerRests(t *testing.T) { synctest.Test(t, idleSchedulerRests) }
+
+func idleSchedulerRests(t *testing.T) {
+	t.Helper()
 	f := newFake()
 	wake := make(chan struct{})
 	r := run(t, scheduler.Config{Check: time.Hour, Wake: wake}, f,
 		func(context.Context, mailbox.Lease) (time.Duration, error) { return time.Hour, nil })
 	until(t, "it has looked once", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.claims > 0 })
-	select {
-	case <-r.ended:
-	case <-time.After(100 * time.Millisecond):
-	}
+	pass(time.Hour / 2)
 	f.set(func() {
 		if f.claims > 2 {
-			t.Errorf("looked %d times within 100 ms with nothing to do, want 1 or 2", f.claims)
+			t.Errorf("looked %d times within half of the time between two looks with nothing to do, want 1 or 2", f.claims)
 		}
 		f.due = append(f.due, mailbox.Lease{MailboxID: 7, Host: "a"})
 	})
@@ -384,20 +395,21 @@ func TestIdleSchedulerRests(t *testing.T) {
 }
 
 func TestFailingClaimsAreSpacedAndLoggedOnce(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t, pgtest.Goroutines()...) }) // after the scheduler has ended
+	synctest.Test(t, failingClaimsAreSpacedAndLoggedOnce)
+}
+
+func failingClaimsAreSpacedAndLoggedOnce(t *testing.T) {
+	t.Helper()
 	f := newFake("a")
 	f.claimErr = errors.New("database gone")
 	var log bytes.Buffer
 	r := run(t, scheduler.Config{Check: time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))}, f,
 		func(context.Context, mailbox.Lease) (time.Duration, error) { return time.Hour, nil })
 	until(t, "it has failed once", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.claims > 0 })
-	select {
-	case <-r.ended:
-	case <-time.After(100 * time.Millisecond):
-	}
+	pass(time.Minute)
 	f.set(func() {
-		if f.claims > 2 {
-			t.Errorf("tried %d times within 100 ms, want 1 or 2", f.claims)
+		if f.claims < 5 || f.claims > 9 {
+			t.Errorf("tried %d times within a minute, want 5 to 9", f.claims)
 		}
 		f.claimErr = nil
 	})
@@ -406,6 +418,34 @@ func TestFailingClaimsAreSpacedAndLoggedOnce(t *testing.T) {
 	r.wait(t)
 	if n := strings.Count(log.String(), "mailboxes cannot be claimed"); n != 1 {
 		t.Errorf("logged %d times, want once:\n%s", n, log.String())
+	}
+}
+
+// While the heartbeat is stale nothing is asked, which says nothing about whether mailboxes could be claimed.
+func TestAnOutageIsNotSaidToBeOverTooEarly(t *testing.T) {
+	synctest.Test(t, anOutageIsNotSaidToBeOverTooEarly)
+}
+
+func anOutageIsNotSaidToBeOverTooEarly(t *testing.T) {
+	t.Helper()
+	f := newFake("a")
+	f.claimErr = errors.New("database gone")
+	var log bytes.Buffer
+	r := run(t, scheduler.Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, f,
+		func(context.Context, mailbox.Lease) (time.Duration, error) { return time.Hour, nil })
+	until(t, "it has failed once", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.claims > 0 })
+	f.set(func() { f.silent = errors.New("database gone") })
+	pass(10 * time.Minute)
+	const over = "mailboxes can be claimed again"
+	if strings.Contains(log.String(), over) {
+		t.Errorf("in the middle of an outage:\n%s", log.String())
+	}
+	f.set(func() { f.silent, f.claimErr = nil, nil })
+	until(t, "it goes on", func() bool { return r.Stats().Polls == 1 })
+	r.stop()
+	r.wait(t)
+	if n := strings.Count(log.String(), over); n != 1 || strings.Count(log.String(), "mailboxes cannot be claimed") != 1 {
+		t.Errorf("the end of it was told %d times, want both once:\n%s", n, log.String())
 	}
 }
 
