@@ -30,7 +30,7 @@ func (d *Dialer) config(e Endpoint) (*tls.Config, error) {
 
 func (d *Dialer) cas(file string) (*x509.CertPool, error) {
 	if file == "" {
-		return nil, nil //nolint:nilnil // no pool is how crypto/tls is told to use the system's
+		return nil, nil // no pool is how crypto/tls is told to use the system's
 	}
 	info, err := os.Stat(file)
 	if err != nil {
