@@ -102,15 +102,15 @@ func (a *app) activityList(ctx context.Context, db *store.DB, name string, p sto
 	if a.isJSON() {
 		return a.printJSON(rowsOf(rows))
 	}
-	t := table{header: []string{"ID", "RECEIVED", "MAILBOX", "FROM", "SUBJECT"}, flex: 4}
+	t := table{header: []string{"ID", "RECEIVED", "MAILBOX", "FROM", "SUBJECT"}, flex: 4, ids: true}
 	for _, r := range rows {
 		from := r.FromAddress
 		if from == "" {
 			from = r.FromName
 		}
-		t.add(r.ActivityID.String(), r.ReceivedAt.Local().Format("06-01-02 15:04"), shorten(clean(r.Mailbox), 12), shorten(clean(from), 18), r.Subject)
+		t.add(r.ActivityID.String(), minute(r.ReceivedAt), r.Mailbox, from, r.Subject)
 	}
-	return a.print(t.String())
+	return a.print(t.text(a.columns()))
 }
 
 func (a *app) activityShow(ctx context.Context, db *store.DB, id uuid.UUID) error {

@@ -101,7 +101,7 @@ func (a *app) configPrint() error {
 	if a.isJSON() {
 		return a.printJSON(cfg.Values())
 	}
-	t := table{header: []string{"KEY", "VALUE", "FROM"}, uncut: true}
+	t := table{header: []string{"KEY", "VALUE", "FROM"}}
 	for _, v := range cfg.Values() {
 		shown := v.Value
 		if shown == "" {
@@ -109,7 +109,7 @@ func (a *app) configPrint() error {
 		}
 		t.add(v.Key, shown, v.From)
 	}
-	return a.print(t.String())
+	return a.print(t.text(0))
 }
 
 func (a *app) versionCommand() *cobra.Command {

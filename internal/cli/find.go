@@ -48,15 +48,15 @@ func (a *app) find(ctx context.Context, db *store.DB, sought store.Sought) error
 			return err
 		}
 	} else if len(found) > 0 {
-		t := table{header: []string{"ACTIVITY", "RECEIVED", "FROM", "SUBJECT"}, flex: 3}
+		t := table{header: []string{"ACTIVITY", "RECEIVED", "FROM", "SUBJECT"}, flex: 3, ids: true}
 		for _, e := range found {
 			id := "(deleted) " + e.EmailID.String()
 			if e.ActivityID != nil {
 				id = e.ActivityID.String()
 			}
-			t.add(id, e.At.Local().Format("06-01-02 15:04"), shorten(clean(e.From), 24), e.Subject)
+			t.add(id, minute(e.At), e.From, e.Subject)
 		}
-		if err := a.print(t.String()); err != nil {
+		if err := a.print(t.text(a.columns())); err != nil {
 			return err
 		}
 	}

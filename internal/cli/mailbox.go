@@ -46,7 +46,7 @@ func (a *app) mailboxList(ctx context.Context, db *store.DB, cfg *config.Config)
 		v := &views[i]
 		t.add(v.Name, v.Kind, string(v.State), behind(v), at(v.LastSuccessAt), next(v), note(v))
 	}
-	return a.print(t.String())
+	return a.print(t.text(a.columns()))
 }
 
 func behind(v *store.MailboxView) string {
@@ -97,7 +97,7 @@ func (a *app) mailboxShow(ctx context.Context, db *store.DB, cfg *config.Config,
 	if a.isJSON() {
 		return a.printJSON(d)
 	}
-	return a.print(d.text())
+	return a.print(d.text(a.columns()))
 }
 
 func readMailbox(ctx context.Context, db *store.DB, staleAfter time.Duration, name string) (*mailboxDetail, error) {
@@ -137,7 +137,8 @@ func viewOf(ctx context.Context, db *store.DB, staleAfter time.Duration, mailbox
 	return store.MailboxView{}, fmt.Errorf("mailbox %d: %w", mailboxID, store.ErrNoRecord)
 }
 
-func (d *mailboxDetail) text() string {
+// text shows the mailbox, its folders in a table of at most limit columns.
+func (d *mailboxDetail) text(limit int) string {
 	var f fields
 	f.add("mailbox", "%s (%s, id %d)", d.Name, d.Kind, d.MailboxID)
 	f.add("address", "%s", strings.Join(append([]string{d.Address}, d.Aliases...), ", "))
@@ -181,7 +182,7 @@ func (d *mailboxDetail) text() string {
 		}
 		t.add(c.Name, number(c.Messages), number(c.UIDValidity), number(c.UIDNext), strconv.FormatInt(c.Missed, 10), at(c.ListedAt), start)
 	}
-	return text + "\n" + t.String()
+	return text + "\n" + t.text(limit)
 }
 
 func (d *mailboxDetail) dispositionText() string {

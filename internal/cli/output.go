@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,10 +12,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/text/width"
 )
 
-// tableColumns is how wide a table is at most.
+// tableColumns is how wide a table is at most on a terminal that does not say how wide it is.
 const tableColumns = 100
 
 // isJSON reports whether objects are asked for.
@@ -60,12 +62,25 @@ func clean(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
-// table is rows under a header, made as narrow as its cells and at most tableColumns wide.
+// table is rows under a header, made as narrow as its cells.
 type table struct {
 	header []string
 	rows   [][]string
 	flex   int  // column that is cut first when it does not fit
-	uncut  bool // nothing is cut, however wide it is
+	ids    bool // the first column holds ids and is never cut
+}
+
+// columns returns how wide a table may be: as the terminal is, 0 (as wide as it has to be) where the output is none.
+func (a *app) columns() int {
+	if !isTerminal(a.streams.Out) {
+		return 0
+	}
+	if f, ok := a.streams.Out.(*os.File); ok {
+		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+			return int(size.Col)
+		}
+	}
+	return tableColumns
 }
 
 func (t *table) add(cells ...string) {
@@ -75,7 +90,8 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-func (t *table) String() string {
+// text returns the table, cut to limit columns; 0: nothing is cut. A narrow terminal wraps what cannot be cut further.
+func (t *table) text(limit int) string {
 	const gap = "  "
 	widths := make([]int, len(t.header))
 	total := len(gap) * (len(t.header) - 1)
@@ -87,8 +103,8 @@ func (t *table) String() string {
 	}
 	const least = 12
 	for _, i := range append([]int{t.flex}, widest(widths)...) {
-		if !t.uncut && total > tableColumns && widths[i] > least {
-			narrow := max(least, widths[i]-(total-tableColumns))
+		if limit > 0 && total > limit && widths[i] > least && (i > 0 || !t.ids) {
+			narrow := max(least, widths[i]-(total-limit))
 			total -= widths[i] - narrow
 			widths[i] = narrow
 		}
@@ -174,6 +190,9 @@ func at(t *time.Time) string {
 	}
 	return t.Local().Format("2006-01-02 15:04:05")
 }
+
+// minute is at without seconds.
+func minute(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
 
 // count shows how many there are: 1 failure, 2 failures.
 func count(n int, one, many string) string {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/postroom/postroom/internal/store"
 )
 
 func TestTableFits(t *testing.T) {
@@ -21,13 +23,14 @@ func TestTableFits(t *testing.T) {
 		for range rapid.IntRange(0, 4).Draw(rt, "rows") {
 			tab.add(rapid.SliceOfN(rapid.String(), n, n).Draw(rt, "cells")...)
 		}
-		text := tab.String()
+		limit := rapid.IntRange(7*12+6*2, 200).Draw(rt, "limit")
+		text := tab.text(limit)
 		if got, want := strings.Count(text, "\n"), len(tab.rows)+1; got != want {
 			rt.Fatalf("got %d lines, want %d: %q", got, want, text)
 		}
 		for line := range strings.Lines(text) {
-			if w := columns(strings.TrimSuffix(line, "\n")); w > tableColumns {
-				rt.Fatalf("got %d columns, want at most %d: %q", w, tableColumns, line)
+			if w := columns(strings.TrimSuffix(line, "\n")); w > limit {
+				rt.Fatalf("got %d columns, want at most %d: %q", w, limit, line)
 			}
 		}
 	})
@@ -37,8 +40,45 @@ func TestTableIsAligned(t *testing.T) {
 	tab := table{header: []string{"A", "B"}, flex: 1}
 	tab.add("日本", "x")
 	tab.add("e\u0301", "y")
-	if got, want := tab.String(), "A     B\n日本  x\ne\u0301     y\n"; got != want {
+	if got, want := tab.text(0), "A     B\n日本  x\ne\u0301     y\n"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestTableIsCutOnATerminalOnly(t *testing.T) {
+	long, id := strings.Repeat("x", 200), strings.Repeat("i", 36)
+	tab := table{header: []string{"ID", "TEXT"}, flex: 1, ids: true}
+	tab.add(id, long)
+	if got := tab.text(0); !strings.Contains(got, id+"  "+long+"\n") {
+		t.Errorf("piped: got %q, want nothing cut", got)
+	}
+	if got, want := tab.text(60), id+"  "+strings.Repeat("x", 21)+"…\n"; !strings.HasSuffix(got, want) {
+		t.Errorf("60 columns: got %q, want %q", got, want)
+	}
+	if got := tab.text(20); !strings.Contains(got, id) {
+		t.Errorf("20 columns: got %q, want the id whole", got)
+	}
+	a := &app{streams: Streams{Out: &strings.Builder{}}}
+	if got := a.columns(); got != 0 {
+		t.Errorf("not a terminal: got %d columns, want no limit", got)
+	}
+}
+
+// Many mailboxes that fail do not flood the screen.
+func TestStatusIsBounded(t *testing.T) {
+	views := make([]store.MailboxView, 5000)
+	for i := range views {
+		views[i] = store.MailboxView{Name: "m", State: store.MoodFailing, ErrorClass: "auth", ErrorCode: "login_refused", ErrorText: "refused", ErrorHint: "mend it"}
+	}
+	o := &overview{}
+	o.count(views)
+	o.judge()
+	text := o.text()
+	if lines := strings.Count(text, "\n"); lines > 200 || !strings.Contains(text, "… and 4980 more") || len(o.Failing) != 20 {
+		t.Errorf("got %d lines and %d failing, want 20 and how many more:\n%s", lines, len(o.Failing), text)
+	}
+	if len(o.Problems) != 5001 || o.Problems[1].Class != "auth" {
+		t.Errorf("got %d problems, want all of them", len(o.Problems))
 	}
 }
 
@@ -64,6 +104,24 @@ func TestClean(t *testing.T) {
 	} {
 		if got := clean(s); got != want {
 			t.Errorf("clean(%q): got %q, want %q", s, got, want)
+		}
+	}
+}
+
+// The detail of a plus-address may be a secret; what is no plus-address stays.
+func TestMasked(t *testing.T) {
+	for s, want := range map[string]string{
+		"bob+s3cret@corp.example":                                  "bob+…@corp.example",
+		"Bob <bob+s3cret@corp.example>, <a+b@x>":                   "Bob <bob+…@corp.example>, <a+…@x>",
+		`"bob+s3cret"@corp.example`:                                `"bob+…@corp.example`,
+		"bounce+bob+s3cret=x@list.example":                         "bounce+…@list.example",
+		"by mx for <bob+s3cret@x>; Mon, 2 Nov 2026 10:00:00 +0100": "by mx for <bob+…@x>; Mon, 2 Nov 2026 10:00:00 +0100",
+		"rfc822;bob+s3cret@x":                                      "rfc822;bob+…@x",
+		"1 + 1 @ home, bob@x":                                      "1 + 1 @ home, bob@x",
+		"multipart/signed; type=application/pkcs7+x":               "multipart/signed; type=application/pkcs7+x",
+	} {
+		if got := masked(s); got != want {
+			t.Errorf("masked(%q): got %q, want %q", s, got, want)
 		}
 	}
 }

@@ -74,7 +74,8 @@ func reasonText(reason string) string {
 func (a *app) quarantineCommand() *cobra.Command {
 	show := a.command(spec{
 		use: "show RECEIPT", short: "Show why a message is in quarantine, with its evidence and header",
-		long:    `Shows the receipt's steps and the fields of the message's header that tell where it comes from. Its text is not shown.`,
+		long: `Shows the receipt's steps and the fields of the message's header that tell where it comes from. Its text is not
+shown, nor are the details of plus-addresses, which may be secret.`,
 		example: "  postroom quarantine show 4711",
 		args:    cobra.ExactArgs(1),
 		run: func(ctx context.Context, args []string) error {
@@ -137,7 +138,7 @@ func (a *app) quarantineList(ctx context.Context, db *store.DB, reason, name str
 			}
 			t.add(receiptID, at(&e.SeenAt), e.Mailbox, e.Folder, e.Recipient, octets(e.Octets))
 		}
-		b.WriteString(t.String())
+		b.WriteString(t.text(a.columns()))
 		if more := g.Count - int64(len(g.Entries)); more > 0 {
 			fmt.Fprintf(&b, "… and %d older\n", more)
 		}
@@ -159,7 +160,7 @@ type headerField struct {
 }
 
 func (a *app) quarantineShow(ctx context.Context, db *store.DB, id string) error {
-	receipts, err := db.Receipts(ctx, id)
+	receipts, err := readReceipts(ctx, db, id)
 	if err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func (a *app) quarantineShow(ctx context.Context, db *store.DB, id string) error
 		return err
 	}
 	if a.isJSON() {
-		return a.printJSON(heldMessage{explainedReceipt: explained(receipts)[0], ReasonText: reasonText(value(r.Reason)), Header: header})
+		return a.printJSON(heldMessage{explainedReceipt: r, ReasonText: reasonText(value(r.Reason)), Header: header})
 	}
 	var f fields
 	f.line("header")
@@ -201,6 +202,9 @@ func readHeader(ctx context.Context, raws *raw.Store, rawID *int64) (list []head
 	header := eml.Read(head, eml.DefaultLimits()).Root.Header
 	for _, name := range []string{"From", "Sender", "Reply-To", "To", "Cc", "Date", "Subject", "Message-ID", "Return-Path", "Delivered-To", "Received", "Authentication-Results", "Content-Type"} {
 		if text := header.Text(name); text != "" {
+			if name != "Message-ID" {
+				text = masked(text)
+			}
 			list = append(list, headerField{Name: name, Value: shorten(clean(text), 500)})
 		}
 	}

@@ -166,7 +166,7 @@ func (o *overview) judge() {
 	polled := o.Mailboxes.OK + o.Mailboxes.New + o.Mailboxes.Failing
 	alive := slices.ContainsFunc(o.Daemons, func(d daemonView) bool { return d.Alive })
 	if polled > 0 && !alive {
-		o.Problems = append(o.Problems, problem{Code: "no_daemon", Text: fmt.Sprintf("no daemon is running, so nobody polls %s", count(polled, "mailbox", "mailboxes")), Hint: "start postroom serve"})
+		o.Problems = append(o.Problems, problem{Code: "no_daemon", Text: "no daemon is running, so nobody polls " + count(polled, "mailbox", "mailboxes"), Hint: "start postroom serve"})
 	}
 	for _, v := range o.refused {
 		o.Problems = append(o.Problems, problem{Code: v.ErrorCode, Class: v.ErrorClass, Mailbox: v.Name, Text: v.ErrorText, Hint: v.ErrorHint})

@@ -76,6 +76,20 @@ func (db *DB) Receipts(ctx context.Context, id string) ([]ReceiptView, error) {
 	return list, nil
 }
 
+// MailboxNames returns the names of those mailboxes of ids that are there.
+func (db *DB) MailboxNames(ctx context.Context, ids []int64) (map[int64]string, error) {
+	type row struct {
+		MailboxID int64
+		Name      string
+	}
+	rows, err := ask[row](ctx, db, "the mailboxes' names", `SELECT mailbox_id, name FROM mailbox WHERE mailbox_id = ANY($1)`, ids)
+	names := make(map[int64]string, len(rows))
+	for _, r := range rows {
+		names[r.MailboxID] = r.Name
+	}
+	return names, err
+}
+
 const receiptSQL = `
 	SELECT r.receipt_id, m.name, f.name, r.uidvalidity, r.uid, encode(r.unique_id_digest, 'hex'), r.generation, r.octets,
 		(SELECT encode(sha256, 'hex') FROM raw WHERE raw.raw_id = r.raw_id), r.internaldate, r.seen_at, r.state, r.outcome,

@@ -315,3 +315,14 @@ func TestQuarantineByReason(t *testing.T) {
 		t.Errorf("got %+v, want the message as a whole in alice, not kept", last)
 	}
 }
+
+func TestMailboxNames(t *testing.T) {
+	db := office(t)
+	got, err := db.MailboxNames(t.Context(), []int64{1, 4, 4, 99})
+	if want := map[int64]string{1: "alice", 4: "bob"}; err != nil || !cmp.Equal(got, want) {
+		t.Errorf("got %v, %v; want %v", got, err, want)
+	}
+	if got, err := db.MailboxNames(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("no ids: got %v, %v; want nothing", got, err)
+	}
+}
