@@ -20,8 +20,8 @@ import (
 // EnvBin names the environment variable that says where PostgreSQL's programs are.
 const EnvBin = "POSTROOM_PG_BIN"
 
-// MinMajor is the oldest major version of PostgreSQL that Postroom works with.
-const MinMajor = 14
+// minMajor is the oldest major version of PostgreSQL that Postroom works with.
+const minMajor = 14
 
 const (
 	versionTimeout = 10 * time.Second
@@ -59,7 +59,7 @@ func candidates(ctx context.Context, binDir string, who *identity) ([]binaries, 
 	for _, dir := range dirs {
 		b, err := probe(ctx, dir, who)
 		switch {
-		case err == nil && b.major >= MinMajor:
+		case err == nil && b.major >= minMajor:
 			found = append(found, b)
 		case err == nil:
 			tried = append(tried, fmt.Errorf("%s is version %d", dir, b.major))
