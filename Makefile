@@ -15,8 +15,8 @@ help: ## list the targets
 setup: ## install what demo needs (PostgreSQL's binaries), by apt, saying so first
 	@tools/setup.sh postgresql >&2
 
-setup-test: ## install what test needs (PostgreSQL, Dovecot), by apt, saying so first
-	@tools/setup.sh postgresql dovecot
+setup-test: ## install what test needs (PostgreSQL, Dovecot, a C compiler), by apt, saying so first
+	@tools/setup.sh postgresql dovecot compiler
 
 build: ## build bin/postroom, static
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/postroom ./cmd/postroom

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing on Debian and Ubuntu: setup.sh [postgresql] [dovecot]
+# Installs what is missing on Debian and Ubuntu: setup.sh [postgresql] [dovecot] [compiler]
 #
 # It says first what it installs. It never starts, stops or changes a service of this machine: no database cluster is
 # made (create_main_cluster = false) and a policy-rc.d denies every start while apt runs. SETUP=no forbids installing;
@@ -26,12 +26,17 @@ have_dovecot() {
 	done
 }
 
+have_compiler() { # the race detector links C
+	command -v "${CC:-gcc}" >/dev/null && [ -e /usr/include/stdlib.h ]
+}
+
 packages=""
 for need in "$@"; do
 	case $need in
 	postgresql) have_postgresql || packages="$packages postgresql" ;;
 	dovecot) have_dovecot || packages="$packages dovecot-imapd dovecot-pop3d dovecot-lmtpd" ;;
-	*) echo "setup: unknown: $need (postgresql, dovecot)" >&2; exit 2 ;;
+	compiler) have_compiler || packages="$packages gcc libc6-dev" ;;
+	*) echo "setup: unknown: $need (postgresql, dovecot, compiler)" >&2; exit 2 ;;
 	esac
 done
 [ -n "$packages" ] || exit 0
@@ -40,7 +45,7 @@ by_hand() {
 	echo "setup: $1" >&2
 	echo "setup: these are missing; install them, then call make again:" >&2
 	echo "  Debian, Ubuntu:  apt-get install --no-install-recommends$packages" >&2
-	echo "  Fedora, RHEL:    dnf install postgresql-server dovecot" >&2
+	echo "  Fedora, RHEL:    dnf install postgresql-server dovecot gcc glibc-devel" >&2
 	echo "  macOS:           brew install postgresql@17 dovecot" >&2
 	echo "  PostgreSQL elsewhere: set POSTROOM_PG_BIN to the folder with initdb and postgres (14 or newer)" >&2
 	exit 1
