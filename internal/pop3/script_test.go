@@ -101,6 +101,11 @@ func (s *script) serve(conn net.Conn) {
 	for line, answer := "", greeting; ; {
 		text, end := strings.CutSuffix(answer, hangUp)
 		text, wait := strings.CutSuffix(text, silent)
+		if strings.HasPrefix(line, "QUIT") && strings.HasPrefix(answer, "+OK") && !end && !wait { // deleted before it is told
+			s.mu.Lock()
+			s.deleted = deleted
+			s.mu.Unlock()
+		}
 		if _, err := w.WriteString(text); err != nil {
 			return
 		}
@@ -114,11 +119,6 @@ func (s *script) serve(conn net.Conn) {
 			return
 		}
 		if strings.HasPrefix(line, "QUIT") {
-			if strings.HasPrefix(answer, "+OK") {
-				s.mu.Lock()
-				s.deleted = deleted
-				s.mu.Unlock()
-			}
 			return
 		}
 		var err error
