@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/postroom/postroom/internal/spelling"
 )
 
 // value is a node of a file, with where it stands. Its methods read it strictly: what is wrong becomes a Problem, and
@@ -223,13 +225,7 @@ func (v value) size(least, most int64) int64 {
 
 // suggest returns what to do about a key that is not known.
 func suggest(name string, known keys) string {
-	best, distance := "", 3
-	for key := range known {
-		if d := editDistance(name, key); d < distance || (d == distance && d < 3 && key < best) {
-			best, distance = key, d
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(name, slices.Collect(maps.Keys(known))); best != "" {
 		return fmt.Sprintf("did you mean %s?", allowed(best, known))
 	}
 	words := map[string]bool{}
@@ -247,26 +243,6 @@ func allowed(key string, known keys) string {
 		}
 	}
 	return key
-}
-
-// editDistance is Levenshtein's.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // quote shows a value in a problem, shortened.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/postroom/postroom/internal/spelling"
 )
 
 // readKeys returns the keys that stand in the file with their lines, and what stands there without the keys that have a
@@ -100,7 +102,7 @@ func (k *keyReader) entry(prefix, key string, name, value *yaml.Node) bool {
 func (k *keyReader) unknown(prefix, key string, line int) {
 	mend := "take it out"
 	candidates := slices.Collect(maps.Keys(k.schema))
-	near := nearest(key, candidates)
+	near := spelling.Nearest(key, candidates)
 	if near == "" { // the right name in the wrong section
 		name := "." + strings.ToLower(strings.TrimPrefix(key, prefix))
 		if i := slices.IndexFunc(candidates, func(c string) bool { return strings.HasSuffix(c, name) }); i >= 0 {
@@ -115,40 +117,4 @@ func (k *keyReader) unknown(prefix, key string, line int) {
 
 func (k *keyReader) fault(key string, line int, problem, mend string) {
 	k.found.add(Fault{Key: key, Where: fmt.Sprintf("%s:%d", k.path, line), line: line, Problem: problem, Mend: mend})
-}
-
-// nearest returns the candidate that differs from name by the fewest letters, "" if that is more than a slip.
-func nearest(name string, candidates []string) string {
-	best, distance := "", 3
-	if len(name) > 80 {
-		return ""
-	}
-	slices.Sort(candidates)
-	for _, c := range candidates {
-		if d := editDistance(strings.ToLower(name), strings.ToLower(c)); d < distance {
-			best, distance = c, d
-		}
-	}
-	return best
-}
-
-// editDistance is the number of letters to insert, delete or replace to get from a to b.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

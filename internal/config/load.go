@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/viper"
+
+	"github.com/postroom/postroom/internal/spelling"
 )
 
 // maxFileOctets is the longest file that is read.
@@ -110,7 +112,7 @@ func readEnv(v *viper.Viper, c *Config, environ []string, found *faults) {
 		key, known := keys[name]
 		if !known {
 			mend := "unset it"
-			if near := nearest(name, slices.Collect(maps.Keys(keys))); near != "" {
+			if near := spelling.Nearest(name, slices.Collect(maps.Keys(keys))); near != "" {
 				mend = "did you mean " + near + "? Otherwise unset it"
 			}
 			found.add(Fault{Where: "$" + name, Problem: "no key has this name", Mend: mend})

@@ -89,12 +89,12 @@ func TestMailBecomesRecords(t *testing.T) {
 // corpus lacks is written by the test.
 func (o *office) deliver(t *testing.T) {
 	t.Helper()
-	samples := corpus(t)
+	samples := mailtest.Corpus(t)
 	for i := range 200 {
 		name := fmt.Sprintf("written-%03d", i)
-		samples = append(samples, sample{
-			name: name, label: "ordinary",
-			octets: letter(name, "anna@example.com", strings.Repeat(fmt.Sprintf("Line %d\r\n.\r\n..dots\r\n", i), i%7+1)),
+		samples = append(samples, mailtest.Sample{
+			Name: name, Label: "ordinary",
+			Octets: letter(name, "anna@example.com", strings.Repeat(fmt.Sprintf("Line %d\r\n.\r\n..dots\r\n", i), i%7+1)),
 		})
 	}
 	appended := map[string][][]byte{}
@@ -102,15 +102,15 @@ func (o *office) deliver(t *testing.T) {
 	for i, s := range samples {
 		user := []string{"anna", "support"}[i%2]
 		switch {
-		case len(s.octets) == 0: // no server takes it
-		case bytes.IndexByte(s.octets, 0) >= 0: // nor with APPEND
-			o.server.WriteFile(t, user, "INBOX", fmt.Sprintf("%d.corpus", i), s.octets)
+		case len(s.Octets) == 0: // no server takes it
+		case bytes.IndexByte(s.Octets, 0) >= 0: // nor with APPEND
+			o.server.WriteFile(t, user, "INBOX", fmt.Sprintf("%d.corpus", i), s.Octets)
 		default:
-			appended[user] = append(appended[user], s.octets)
+			appended[user] = append(appended[user], s.Octets)
 		}
-		if s.forwardable() && i%5 == 0 {
+		if forwardable(&s) && i%5 == 0 {
 			to := []string{"Bo", "Cleo"}[wrapped%2]
-			o.forwardTo(t, to, shapes()[wrapped%len(shapes())], fmt.Sprintf("c%d", i), crlf(s.octets))
+			o.forwardTo(t, to, shapes()[wrapped%len(shapes())], fmt.Sprintf("c%d", i), crlf(s.Octets))
 			wrapped++
 		}
 	}

@@ -10,20 +10,16 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/postroom/postroom/internal/mailtest"
 )
 
 // corpusDir returns the folder of real messages, and skips the test where there is none.
 func corpusDir(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("POSTROOM_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "MANIFEST.jsonl")); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("no corpus at %s", dir)
-		}
-		t.Skipf("no corpus of real messages at %s: set POSTROOM_CORPUS", dir)
+	dir, ok := mailtest.CorpusDir(t)
+	if !ok {
+		t.Skip("no corpus of real messages")
 	}
 	return dir
 }

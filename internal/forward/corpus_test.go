@@ -3,16 +3,14 @@ package forward
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/csv"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/postroom/postroom/internal/classify"
 	"github.com/postroom/postroom/internal/eml"
+	"github.com/postroom/postroom/internal/mailtest"
 )
 
 // disagreements are files whose label this package does not follow, and why.
@@ -20,75 +18,42 @@ var disagreements = map[string]string{
 	"mailgun/flanker/tests/fixtures/messages/enclosed-broken.eml": "neither the wrapper nor the original has a closing boundary: parts of the original may be missing",
 }
 
-type sample struct {
-	name, label string
-	octets      []byte
-}
-
-// corpus reads the real messages that stand beside the repository or where POSTROOM_CORPUS says.
-func corpus(t *testing.T) []sample {
-	t.Helper()
-	dir := os.Getenv("POSTROOM_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	f, err := os.Open(filepath.Join(dir, "LABELS.tsv"))
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("the corpus of real messages is missing: %v", err)
-		}
-		t.Skipf("no corpus of real messages: %v", err)
-	}
-	defer f.Close() //nolint:errcheck // it was only read
-	r := csv.NewReader(f)
-	r.Comma, r.LazyQuotes = '\t', true
-	rows, err := r.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var samples []sample
-	for _, row := range rows[1:] {
-		if kind := row[3]; kind == "msg-ole" || kind == "tnef" {
-			continue
-		}
-		octets, err := os.ReadFile(filepath.Join(dir, strings.ReplaceAll(row[0], "/", "+"), row[1]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		samples = append(samples, sample{name: row[0] + "/" + row[1], label: row[2], octets: octets})
-	}
-	return samples
-}
-
 // TestCorpus holds classification and unwrapping against real messages.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	counts := make(map[string]int)
-	for _, s := range corpus(t) {
-		m := eml.Read(s.octets, eml.DefaultLimits())
+	samples := mailtest.Corpus(t)
+	if len(samples) == 0 {
+		t.Skip("no corpus of real messages")
+	}
+	for _, s := range samples {
+		if s.Kind == "msg-ole" || s.Kind == "tnef" {
+			continue
+		}
+		m := eml.Read(s.Octets, eml.DefaultLimits())
 		class := classify.Classify(m)
-		counts[s.label+" → "+string(class.Class)]++
+		counts[s.Label+" → "+string(class.Class)]++
 		var u Unwrapped
 		if class.Class == classify.Wrapper {
 			var err error
 			if u, err = Unwrap(m, ""); err != nil {
-				t.Errorf("%s: Unwrap: %v", s.name, err)
+				t.Errorf("%s: Unwrap: %v", s.Name, err)
 				continue
 			}
 			counts["originals"] += len(u.Originals)
-			checkExact(t, s.name, m, u)
+			checkExact(t, s.Name, m, u)
 		}
-		why := disagrees(s.label, class, u)
-		switch known := disagreements[s.name]; {
+		why := disagrees(s.Label, class, u)
+		switch known := disagreements[s.Name]; {
 		case why != "" && known != "":
-			t.Logf("%s: %s; known: %s", s.name, why, known)
+			t.Logf("%s: %s; known: %s", s.Name, why, known)
 		case why == "" && known != "":
-			t.Errorf("%s: agrees with its label now, take it from the table", s.name)
+			t.Errorf("%s: agrees with its label now, take it from the table", s.Name)
 		case why != "":
-			t.Errorf("%s: %s; class %s (%s), %d originals, defect %q", s.name, why, class.Class, class.Reason, len(u.Originals), u.Defect)
+			t.Errorf("%s: %s; class %s (%s), %d originals, defect %q", s.Name, why, class.Class, class.Reason, len(u.Originals), u.Defect)
 		}
 		if err := u.Close(); err != nil {
-			t.Errorf("%s: close: %v", s.name, err)
+			t.Errorf("%s: close: %v", s.Name, err)
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(counts)) {

@@ -4,13 +4,12 @@
 //	read ▶ classify ▶ unwrap ▶ attribute ▶ trust ▶ accept ▶ correlate ▶ resolve ▶ record
 //
 // The stages up to correlate decide about one message at a time and have no I/O but the spool for originals too long for
-// the heap; resolve asks the party directory once
-// a batch; record is one transaction for the batch, guarded by the lease's token. Each stage takes what the one before
-// it found and adds to the trace.
+// the heap; resolve asks the party directory once a batch; record is one transaction for the batch, guarded by the
+// lease's token. Each stage takes what the one before it found and adds to the trace.
 //
-// Invariants: no message is refused; a stage up to correlate that panics costs its own message only; whatever is decided is written
-// together with the octets; a batch that cannot be written is written message by message, so that only the bad one
-// goes to quarantine.
+// Invariants: no message is refused; a stage up to correlate that panics costs its own message only; whatever is decided
+// is written together with the octets; a batch that cannot be written is written message by message, so that only the
+// bad one goes to quarantine.
 package pipeline
 
 import (
